@@ -1,0 +1,1 @@
+"""lit_lul: meta-train unsupervised learning rules, and use them."""

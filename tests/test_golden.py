@@ -1,0 +1,147 @@
+"""The `released` preset against numbers computed by the authors' code."""
+
+import golden_case as golden
+import pytest
+import torch
+from torch import Tensor
+
+from lit_lul.meta_objective import MetaObjective, ObjectiveSettings
+from lit_lul.rules import UnsupervisedUpdate
+from lit_lul.unroll import unroll
+
+OBJECTIVE = MetaObjective(ObjectiveSettings(preset="released", ridge=golden.SETTINGS["ridge"]))
+RATES = {"": golden.SETTINGS["learning_rate"], "_fast": golden.SETTINGS["learning_rate_fast"]}
+
+
+def agree(value: Tensor, key: str, rtol: float = 1e-9) -> None:
+    """Compare one task's value with an array, relative to the array's largest entry."""
+    expected = golden.tensor(key)
+    error = (value.detach().double().squeeze() - expected.squeeze()).abs().max()
+    assert error <= rtol * expected.abs().max(), f"{key}: off by {error:.2e}"
+
+
+def test_sizes_of_theta() -> None:
+    rule = UnsupervisedUpdate()
+    count = {name: sum(p.numel() for p in m.parameters()) for name, m in rule.named_children()}
+    assert count == {
+        "top_signal": 37_728,
+        "hidden_state": 70_884,
+        "error_readout": 2_080,
+        "readouts": 3_900 + 65,
+    }
+    assert sum(p.numel() for p in rule.parameters()) == 114_670
+
+
+def test_first_step() -> None:
+    rule = golden.rule(RATES[""])
+    phi = golden.phi("phi0")
+    activations = golden.BASE_MODEL.forward(phi, golden.tensor("minibatches")[:1])
+    d, h = rule.propagate(phi, activations)
+    readouts = [rule.readouts(hidden) for hidden in h]
+    update = rule.compute_update(phi, activations, h)
+    for layer in range(3):
+        agree(activations.x[layer], f"forward/x{layer}")
+        agree(d[layer].transpose(1, 2), f"d/{layer}")
+        agree(h[layer].transpose(1, 2), f"h/{layer}")
+    for layer in (1, 2):
+        agree(activations.z[layer], f"forward/z{layer}")
+        low_rank = rule.readouts.products(readouts[layer - 1][0], readouts[layer][1])
+        planes = rule.planes(
+            phi.weights[layer - 1],
+            low_rank,
+            activations.x[layer - 1].mT,
+            activations.x[layer].mT,
+        )
+        for i, name in enumerate(rule.settings.plane_names):
+            agree(planes[:, i], f"planes/{layer}/{name}")
+        agree(update.weights[layer - 1], f"delta_W/{layer}")
+        agree(update.biases[layer - 1], f"delta_b/{layer}")
+
+
+@pytest.mark.parametrize(
+    ("steps", "suffix", "dtype", "rtol"),
+    [
+        (1, "", torch.float64, 1e-9),
+        (3, "", torch.float64, 1e-9),
+        (5, "", torch.float64, 1e-9),
+        (3, "_fast", torch.float64, 1e-9),
+        (1, "", torch.float32, 1e-4),
+        (5, "", torch.float32, 1e-4),
+    ],
+)
+def test_phi_after_steps(steps: int, suffix: str, dtype: torch.dtype, rtol: float) -> None:
+    rule = golden.rule(RATES[suffix], dtype)
+    phi = golden.phi("phi0", dtype)
+    for x in golden.tensor("minibatches", dtype)[:steps]:
+        phi = rule(golden.BASE_MODEL, phi, x[None])
+    for layer in (1, 2):
+        agree(phi.weights[layer - 1], f"phi{steps}{suffix}/W{layer}", rtol)
+        agree(phi.biases[layer - 1], f"phi{steps}{suffix}/b{layer}", rtol)
+        agree(phi.backward_weights[layer - 1], f"phi{steps}{suffix}/V{layer}", rtol)
+
+
+def test_first_step_in_float32() -> None:
+    rule = golden.rule(RATES[""], torch.float32)
+    phi = golden.phi("phi0", torch.float32)
+    x = golden.tensor("minibatches", torch.float32)[:1]
+    activations = golden.BASE_MODEL.forward(phi, x)
+    d, h = rule.propagate(phi, activations)
+    for layer in range(3):
+        agree(activations.x[layer], f"forward/x{layer}", 1e-4)
+        agree(d[layer].transpose(1, 2), f"d/{layer}", 1e-4)
+        agree(h[layer].transpose(1, 2), f"h/{layer}", 1e-4)
+
+
+@pytest.mark.parametrize("at", ["phi0", "phi1", "phi3", "phi3_fast"])
+def test_objective(at: str) -> None:
+    labelled = golden.labelled()
+    phi = golden.phi(at)
+    support_u, query_u = OBJECTIVE.embed(golden.BASE_MODEL, phi, labelled)
+    targets = OBJECTIVE.scale_targets(labelled.support_y, labelled.is_target)
+    coefficients, predictions = OBJECTIVE.regress(support_u, targets, query_u)
+    score = OBJECTIVE(golden.BASE_MODEL, phi, labelled)
+    agree(support_u, f"objective/at_{at}/support_u")
+    agree(query_u, f"objective/at_{at}/query_u")
+    agree(coefficients, f"objective/at_{at}/coefficients")
+    agree(predictions, f"objective/at_{at}/query_prediction")
+    agree(score.loss, f"objective/at_{at}/loss")
+    agree(score.accuracy, f"objective/at_{at}/accuracy")
+
+
+@pytest.mark.parametrize("suffix", ["", "_fast"])
+@pytest.mark.parametrize("recompute", [False, True])
+def test_gradient_of_three_steps(suffix: str, recompute: bool) -> None:
+    pairs = gradients(torch.float64, suffix, recompute)
+    largest = max(expected.abs().max() for _, expected in pairs.values())
+    for name, (value, expected) in pairs.items():
+        error = (value - expected).abs().max()
+        if name.endswith("conv.bias"):  # zero but for rounding: the norm behind it cancels it
+            assert max(error, expected.abs().max()) <= 1e-12 * largest, name
+        else:
+            assert error <= 1e-9 * expected.abs().max(), f"{name}: off by {error:.2e}"
+
+
+@pytest.mark.parametrize("suffix", ["", "_fast"])
+def test_direction_of_gradient_in_float32(suffix: str) -> None:
+    pairs = gradients(torch.float32, suffix, recompute=True).values()
+    value = torch.cat([v.flatten().double() for v, _ in pairs])
+    expected = torch.cat([e.flatten() for _, e in pairs])
+    assert torch.cosine_similarity(value, expected, dim=0) >= 0.999
+
+
+def gradients(
+    dtype: torch.dtype, suffix: str, recompute: bool
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """By name of θ: the gradient after three unrolled steps, and the golden one."""
+    rule = golden.rule(RATES[suffix], dtype)
+    unlabelled = golden.tensor("minibatches", dtype)[:3, None]
+    phi = golden.phi("phi0", dtype)
+    labelled = golden.labelled(dtype)
+    result = unroll(rule, OBJECTIVE, golden.BASE_MODEL, phi, unlabelled, labelled, recompute)
+    result.loss.sum().backward()
+    expected = golden.theta(f"grad_phi3{suffix}")
+    return {
+        name: (p.grad, expected[name])
+        for name, p in rule.named_parameters()
+        if p.grad is not None
+    }
