@@ -14,18 +14,21 @@ def replace_file(path: Path) -> Iterator[Path]:
     The caller writes the temporary file inside the `with` block. On success it is flushed to disk
     and replaces `path` in one step; on any exception it is deleted and `path` stays as it was.
     Missing parent directories are created. The temporary name ends like `path`'s and is unique, so
-    several processes may replace the same file at once.
+    several processes may replace the same file at once. Its permissions are those of any new file,
+    whatever the block's writer sets.
 
     Raises:
-        FileNotFoundError: the block wrote no temporary file.
         OSError: the file cannot be written, flushed or moved.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{uuid4().hex}-{path.name}")
+    temporary.touch()
+    mode = temporary.stat().st_mode
     try:
         yield temporary
         with temporary.open("r+b") as file:
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        temporary.chmod(mode)
+        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

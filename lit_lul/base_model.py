@@ -1,4 +1,4 @@
-"""The base model: a batch-normalised MLP whose parameters φ carry a leading task axis (appendix G.2).
+"""The base model: a batch-normalised MLP whose φ carries a leading task axis (appendix G.2).
 
 Shapes: T tasks, B examples, N_l units of layer l = 0..L (N_0 inputs, N_L = E, the embedding).
 """
@@ -24,7 +24,7 @@ def step(z: Tensor) -> Tensor:
 
 
 def identity(z: Tensor) -> Tensor:
-    """z itself."""
+    """Z itself."""
     return z
 
 
@@ -112,7 +112,9 @@ class MLP:
         return Phi(
             weights=tuple(draw(WEIGHT_STD, tasks, below, units) for below, units in layers),
             biases=tuple(draw(BIAS_STD, tasks, units) for _, units in layers),
-            backward_weights=tuple(draw(WEIGHT_STD, tasks, below, units) for below, units in layers),
+            backward_weights=tuple(
+                draw(WEIGHT_STD, tasks, below, units) for below, units in layers
+            ),
         )
 
     def forward(self, phi: Phi, x: Tensor) -> Activations:

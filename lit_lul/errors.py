@@ -2,4 +2,7 @@
 
 
 class InvalidInput(ValueError):
-    """A value, file, dataset or checkpoint that a person must change; the message names it and what was expected."""
+    """A value, file, dataset or checkpoint that a person must change.
+
+    The message names it and what was expected.
+    """

@@ -1,7 +1,7 @@
 """The meta-objective: few-shot ridge regression from the embedding to the labels (appendix G.3).
 
-Shapes: R draws, T tasks, K labelled examples, E embedding units, C target columns (the classes one-hot,
-then regression targets).
+Shapes: R draws, T tasks, K labelled examples, E embedding units, C target columns (the classes
+one-hot, then regression targets).
 """
 
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ class ObjectiveSettings:
     """
 
     preset: str = "released"
-    """`paper` (appendix G.3) or `released` (the authors' code); fills every setting left at null."""
+    """`paper` (G.3) or `released` (the authors' code); fills every setting left at null."""
     ridge: float = 0.1
     """λ, the ridge penalty (App. 24, H.2)."""
     batches: Literal["apart", "together"] | None = None
@@ -77,7 +77,7 @@ class Labelled(NamedTuple):
     is_class: Tensor
     """Which columns are classes of the task, (T, C) bool."""
     is_target: Tensor
-    """Which columns the task has at all, (T, C) bool: tasks of one cohort may have unlike columns."""
+    """Which columns the task has, (T, C) bool: tasks of a cohort may have unlike columns."""
 
 
 class Score(NamedTuple):
@@ -116,7 +116,9 @@ class MetaObjective:
             penalty = coefficients[..., :-1, :].square().sum((-2, -1))
             loss = loss + self.settings.ridge * penalty / support_u.shape[-2]
         guess = predictions.masked_fill(~labelled.is_class.unsqueeze(-2), -torch.inf).argmax(-1)
-        truth = labelled.query_y.masked_fill(~labelled.is_class.unsqueeze(-2), -torch.inf).argmax(-1)
+        truth = labelled.query_y.masked_fill(~labelled.is_class.unsqueeze(-2), -torch.inf).argmax(
+            -1
+        )
         accuracy = (guess == truth).to(loss.dtype).mean(-1)
         return Score(loss.mean(0), accuracy.mean(0))
 

@@ -1,4 +1,4 @@
-"""One truncation: U inner steps, then the meta-objective; the one place where rule and tasks meet."""
+"""One truncation: U inner steps, then the meta-objective; here rule and tasks meet."""
 
 from typing import NamedTuple
 

@@ -129,9 +129,7 @@ def test_direction_of_gradient_in_float32(suffix: str) -> None:
     assert torch.cosine_similarity(value, expected, dim=0) >= 0.999
 
 
-def gradients(
-    dtype: torch.dtype, suffix: str, recompute: bool
-) -> dict[str, tuple[Tensor, Tensor]]:
+def gradients(dtype: torch.dtype, suffix: str, recompute: bool) -> dict[str, tuple[Tensor, Tensor]]:
     """By name of θ: the gradient after three unrolled steps, and the golden one."""
     rule = golden.rule(RATES[suffix], dtype)
     unlabelled = golden.tensor("minibatches", dtype)[:3, None]
@@ -141,7 +139,5 @@ def gradients(
     result.loss.sum().backward()
     expected = golden.theta(f"grad_phi3{suffix}")
     return {
-        name: (p.grad, expected[name])
-        for name, p in rule.named_parameters()
-        if p.grad is not None
+        name: (p.grad, expected[name]) for name, p in rule.named_parameters() if p.grad is not None
     }

@@ -113,8 +113,14 @@ def test_meta_objective(case: tuple[UnsupervisedUpdate, MLP, Phi, Tensor]) -> No
     support_u, query_u = objective.embed(base_model, phi, labelled)
     targets = objective.scale_targets(labelled.support_y, labelled.is_target)
     own_phi = reading.Phi(*([p[0].numpy() for p in group] for group in phi))
-    sides = [side[0, 0].numpy() for side in (x[0], y[0], x[1], y[1])]
-    loss, accuracy, coefficients = reading.meta_objective(own_phi, *sides, classes=3)
+    loss, accuracy, coefficients = reading.meta_objective(
+        own_phi,
+        x[0, 0, 0].numpy(),
+        y[0, 0, 0].numpy(),
+        x[1, 0, 0].numpy(),
+        y[1, 0, 0].numpy(),
+        classes=3,
+    )
     assert score.loss.item() == pytest.approx(loss, rel=1e-10)
     assert score.accuracy.item() == pytest.approx(accuracy)
     agree(objective.regress(support_u, targets, query_u).coefficients[0], coefficients)

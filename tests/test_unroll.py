@@ -18,7 +18,12 @@ BASE_MODEL = MLP((5, 4, 3), activation="tanh")
 def make_rule(preset: str, **settings: Any) -> UnsupervisedUpdate:
     """A tiny rule in float64 whose merge weights are large enough to matter."""
     torch.manual_seed(0)
-    sizes = {"hidden_channels": 4, "error_channels": 3, "top_channels": 3, "readout_channels": 2}
+    sizes: Any = {
+        "hidden_channels": 4,
+        "error_channels": 3,
+        "top_channels": 3,
+        "readout_channels": 2,
+    }
     rule = UnsupervisedUpdate(
         RuleSettings(preset=preset, embedding_units=3, inner_rate=0.1, **sizes, **settings)
     )

@@ -12,9 +12,10 @@ from lit_lul.rules.planes import BETWEEN, LOWER, SEMIDEFINITE, UPPER, symmetric_
 class LowRankReadouts(nn.Module):
     """All linear readouts of h, as one product: those of every plane, and the bias update.
 
-    Rows of the weight, P for each readout: for h as the layer below, one for each plane of `BETWEEN`,
-    then two for each of `LOWER`; for h as the layer above, one for each of `BETWEEN`, two for each
-    of `UPPER`, one for each of `SEMIDEFINITE`; last, one row for the bias update (App. 63).
+    Rows of the weight, P for each readout: for h as the layer below, one for each plane of
+    `BETWEEN`, then two for each of `LOWER`; for h as the layer above, one for each of `BETWEEN`,
+    two for each of `UPPER`, one for each of `SEMIDEFINITE`; last, one row for the bias update
+    (App. 63).
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class LowRankReadouts(nn.Module):
         return below, above, r[..., -1]
 
     def products(self, below: Tensor, above: Tensor) -> dict[str, Tensor]:
-        """lowRR of every plane that has one, for the weights between two layers.
+        """LowRR of every plane that has one, for the weights between two layers.
 
         Args:
             below: readouts of h^{l-1}, (T, readouts, N_v, B·P).
@@ -77,6 +78,4 @@ class LowRankReadouts(nn.Module):
             (self.upper, upper),
             (self.semidefinite, semidefinite),
         )
-        return {
-            name: product[:, i] for names, product in groups for i, name in enumerate(names)
-        }
+        return {name: product[:, i] for names, product in groups for i, name in enumerate(names)}

@@ -26,6 +26,8 @@ def init_fan_in(weight: Tensor, fan_in: int) -> None:
 class Norm(nn.Module):
     """Normalise every channel over units and batch of its task; add an offset β, no scale."""
 
+    ones: Tensor
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.offset = nn.Parameter(torch.zeros(channels))
@@ -181,8 +183,8 @@ def weight_statistics(phi: Phi, layer: int) -> Tensor:
         layer: l = 0..L. The four statistics that exist stand in for those that an edge layer lacks.
 
     Returns:
-        (T, N_l, 8): four of the incoming weights, four of the outgoing ones, scaled together to mean
-        square 1 over the layer.
+        (T, N_l, 8): four of the incoming weights, four of the outgoing ones, scaled together to
+        mean square 1 over the layer.
     """
     incoming = _statistics(phi.weights[layer - 1], dim=1) if layer > 0 else None
     outgoing = _statistics(phi.weights[layer], dim=2) if layer < len(phi.weights) else None

@@ -96,7 +96,7 @@ class RuleSettings:
     signed_squares: bool | None = None
     """Whether the squared symmetric planes carry the sign of the weight (not in App. 53, 57)."""
     update_norm: Literal["matrix", "receptive_field"] | None = None
-    """What planes and update are normalised over: the matrix (App. 59, 62), or each unit's inputs."""
+    """Planes and update are normalised over the matrix (App. 59, 62), or each unit's inputs."""
     divide_by_planes: bool | None = None
     """Whether the merged update is divided by √(number of planes) before its normalisation."""
     growth: float | None = None

@@ -78,14 +78,14 @@ class UnsupervisedUpdate(nn.Module):
         rate = self.inner_rate
         return Phi(
             *(
-                tuple(p * (1 - rate) - rate * delta for p, delta in zip(params, deltas, strict=True))
+                tuple(
+                    p * (1 - rate) - rate * delta for p, delta in zip(params, deltas, strict=True)
+                )
                 for params, deltas in zip(phi, update, strict=True)
             )
         )
 
-    def propagate(
-        self, phi: Phi, activations: Activations
-    ) -> tuple[list[Tensor], list[Tensor]]:
+    def propagate(self, phi: Phi, activations: Activations) -> tuple[list[Tensor], list[Tensor]]:
         """Carry the error signal down the network (G.4.1).
 
         Returns:
@@ -109,9 +109,7 @@ class UnsupervisedUpdate(nn.Module):
                 d.append(self._normalise_error(below.unflatten(2, delta.shape[2:])))
         return d[::-1], h[::-1]
 
-    def compute_update(
-        self, phi: Phi, activations: Activations, h: Sequence[Tensor]
-    ) -> Update:
+    def compute_update(self, phi: Phi, activations: Activations, h: Sequence[Tensor]) -> Update:
         """ΔW, Δb and ΔV of every layer from the hidden states (G.5, G.6)."""
         readouts = [self.readouts(hidden) for hidden in h]
         weights, biases, backward_weights = [], [], []
@@ -129,9 +127,7 @@ class UnsupervisedUpdate(nn.Module):
             )
         return Update(tuple(weights), tuple(biases), tuple(backward_weights))
 
-    def planes(
-        self, weight: Tensor, low_rank: dict[str, Tensor], v: Tensor, u: Tensor
-    ) -> Tensor:
+    def planes(self, weight: Tensor, low_rank: dict[str, Tensor], v: Tensor, u: Tensor) -> Tensor:
         """The weight-update planes of one layer (App. 43-57), (T, planes, N_v, N_u)."""
         assert self.settings.hebb is not None and self.settings.signed_squares is not None
         signals = Signals(

@@ -1,0 +1,89 @@
+"""Lightning's checkpoints, written whole or not at all, with θ beside them."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from lit_lul.atomic import replace_file
+from lit_lul.errors import InvalidInput
+from lit_lul.rule_file import load_rule, save_rule
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Lightning's checkpoints, written whole or not at all, read without unpickling objects."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
+    ) -> None:
+        """Write a checkpoint.
+
+        Raises:
+            OSError: when the file cannot be written; an earlier file of that name stays.
+        """
+        with replace_file(Path(path)) as temporary:
+            torch.save(checkpoint, temporary)
+
+    def load_checkpoint(
+        self, path: Any, map_location: Any = "cpu", weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Read a checkpoint; of a rule's safetensors file, what `validate` and `test` need.
+
+        Raises:
+            InvalidInput: when the file is missing, truncated, or neither of the two.
+        """
+        if Path(path).suffix == ".safetensors":
+            theta = load_rule(path).state_dict()
+            return {
+                "state_dict": {f"rule.{name}": tensor for name, tensor in theta.items()},
+                "pytorch-lightning_version": lightning.__version__,
+            }
+        try:
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch raises unlike types for unlike damage
+            reason = str(error).splitlines()[0]
+            raise InvalidInput(f"{path}: expected a checkpoint of a run ({reason})") from error
+        if not isinstance(checkpoint, dict) or "rule_settings" not in checkpoint:
+            raise InvalidInput(f"{path}: expected a checkpoint of a run, with rule_settings")
+        return checkpoint
+
+
+class RunCheckpoint(Checkpoint):
+    """Saves the run and its θ every so many outer steps and at the end.
+
+    Writes `last.ckpt` and `theta.safetensors` into the folder `checkpoints` of the run.
+
+    Args:
+        every_n_outer_steps: how often.
+    """
+
+    def __init__(self, every_n_outer_steps: int = 100) -> None:
+        if every_n_outer_steps < 1:
+            raise InvalidInput(f"every_n_outer_steps {every_n_outer_steps}: expected one or more")
+        self.every_n_outer_steps = every_n_outer_steps
+        self._saved_at = 0
+
+    def folder(self, trainer: Trainer) -> Path:
+        """Where the files lie."""
+        return Path(trainer.log_dir or trainer.default_root_dir) / "checkpoints"
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Save when it is time."""
+        if trainer.global_step % self.every_n_outer_steps == 0:
+            self._save(trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save where the run ends."""
+        self._save(trainer, pl_module)
+
+    def _save(self, trainer: Trainer, pl_module: Any) -> None:
+        if trainer.global_step == self._saved_at:
+            return
+        self._saved_at = trainer.global_step
+        trainer.save_checkpoint(self.folder(trainer) / "last.ckpt", weights_only=False)
+        if trainer.is_global_zero:
+            save_rule(pl_module.rule, self.folder(trainer) / "theta.safetensors")

@@ -1,0 +1,134 @@
+"""The command line: fit, validate and test on LightningCLI."""
+
+from argparse import ArgumentError
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import set_parsing_settings
+from lightning import Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from rich.console import Console
+
+from lit_lul.checkpoints import AtomicCheckpointIO, RunCheckpoint
+from lit_lul.datamodule import TaskDataModule
+from lit_lul.errors import InvalidInput
+from lit_lul.evaluation.held_out_curve import HeldOutCurve
+from lit_lul.module import MetaLightningModule
+from lit_lul.progress import OuterStepProgressBar
+
+FILE_LOGGERS = ("lit_lul.loggers.RunCSVLogger", "lightning.pytorch.loggers.TensorBoardLogger")
+LOGGERS = [
+    {"class_path": name, "init_args": {"save_dir": "runs", "name": "default"}}
+    for name in FILE_LOGGERS
+]
+"""Where a run is logged whose configuration does not say it."""
+
+
+class LitLulCLI(LightningCLI):
+    """LightningCLI with values that model and data share linked, and one folder per run."""
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """What can be run, and the arguments that the command line supplies itself."""
+        skipped = {"model", "datamodule", "weights_only"}
+        return {
+            "fit": skipped | {"train_dataloaders", "val_dataloaders"},
+            "validate": skipped | {"dataloaders"},
+            "test": skipped | {"dataloaders"},
+        }
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the callbacks that every run has, and link what must agree."""
+        parser.add_lightning_class_args(HeldOutCurve, "held_out")
+        parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
+        parser.link_arguments("seed_everything", "data.seed")
+        parser.link_arguments("model.rule.embedding_units", "data.embedding_units")
+
+    def before_instantiate_classes(self) -> None:
+        """Choose the run's folder, and find the checkpoint that `--ckpt_path last` means."""
+        config = self.config[self.subcommand]
+        loggers = [
+            logger.init_args
+            for logger in config.trainer.logger or []
+            if logger.class_path in FILE_LOGGERS and logger.init_args.version is None
+        ]
+        if not loggers:
+            return
+        root = Path(loggers[0].save_dir) / (loggers[0].name or "")
+        versions = sorted(
+            int(number)
+            for folder in root.glob("version_*")
+            if (number := folder.name.removeprefix("version_")).isdigit()
+        )
+        version = versions[-1] + 1 if versions else 0
+        if config.ckpt_path == "last":
+            saved = [v for v in versions if (root / f"version_{v}/checkpoints/last.ckpt").is_file()]
+            if not saved:
+                raise InvalidInput(f"--ckpt_path last: no checkpoint of a run under {root}")
+            config.ckpt_path = str(root / f"version_{saved[-1]}/checkpoints/last.ckpt")
+            version = saved[-1] if self.subcommand == "fit" else version
+        for logger in loggers:
+            logger.version = version
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Make the trainer with this package's progress bar and checkpoint files."""
+        config = self.config_init[self.subcommand].trainer
+        config.plugins = [*(config.plugins or []), AtomicCheckpointIO()]
+        config.callbacks = [*(config.callbacks or []), OuterStepProgressBar()]
+        return super().instantiate_trainer(**kwargs)
+
+    def _parse_ckpt_path(self) -> None:
+        """Keep the command line's settings: checkpoints hold no hyperparameters to replace them."""
+
+    def after_fit(self) -> None:
+        """Say where everything lies and what was learned."""
+        if not self.trainer.is_global_zero:
+            return
+        callbacks = self.config_init[self.subcommand]
+        report(self.trainer, callbacks.held_out, callbacks.checkpoint)
+
+
+def report(trainer: Trainer, held_out: HeldOutCurve, checkpoint: RunCheckpoint) -> None:
+    """Print the outcome of a run."""
+    numbers, picture = held_out.files(trainer)
+    curve, untrained = held_out.curves[max(held_out.curves)], held_out.untrained
+    rows = {
+        "before the rule": (curve, 0),
+        f"after {curve.steps[-1]} inner steps": (curve, -1),
+        "untrained rule": (untrained, -1),
+    }
+    protocol = held_out.protocol
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(
+        f"\nHeld-out digits, {protocol.labels_per_class} labels per class, {protocol.draws} draws:"
+    )
+    for name, (c, i) in rows.items():
+        console.print(f"  {name:<24}{c.mean[i]:.1%} ± {c.standard_error[i]:.1%}")
+    console.print(f"θ        {checkpoint.folder(trainer) / 'theta.safetensors'}")
+    console.print(f"curve    {numbers}\npicture  {picture}")
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the command line, with `args` in place of the process's own.
+
+    Raises:
+        InvalidInput: for an option, value, file or checkpoint that a person must change.
+    """
+    set_parsing_settings(
+        omegaconf_absolute_to_relative_paths=True,
+        docstring_parse_attribute_docstrings=True,
+    )
+    parser = {"parser_mode": "omegaconf+", "exit_on_error": False}
+    try:
+        LitLulCLI(
+            MetaLightningModule,
+            TaskDataModule,
+            args=args,
+            trainer_defaults={"logger": LOGGERS},
+            seed_everything_default=0,
+            auto_configure_optimizers=False,
+            save_config_kwargs={"overwrite": True},
+            parser_kwargs=parser | dict.fromkeys(LitLulCLI.subcommands(), parser),
+        )
+    except ArgumentError as error:
+        raise InvalidInput(" ".join(str(error).split())) from error

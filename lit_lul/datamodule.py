@@ -1,0 +1,195 @@
+"""TaskDataModule: cohorts of tasks in, one truncation of one cohort out."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from lightning import LightningDataModule
+
+from lit_lul.errors import InvalidInput
+from lit_lul.schedules import ProblemLength, UnrollLength
+from lit_lul.tasks.augmentation import Augmentation
+from lit_lul.tasks.batch import UnrollBatch, make_batch
+from lit_lul.tasks.cohorts import (
+    Architectures,
+    CohortSampler,
+    CohortSettings,
+    SamplerState,
+    TruncationDraw,
+)
+from lit_lul.tasks.families import Family, GlyphTasks
+
+ROLLOUT_SEED = {"validate": 1, "test": 2}
+"""Keeps the tasks of validation and test apart from each other and the same in every run."""
+
+
+class TaskDataModule(LightningDataModule):
+    """Samples cohorts of tasks from rendered glyphs.
+
+    An outer step takes one truncation of every cohort in flight, on every rank; cohorts take turns
+    within it. Validation and test roll out fresh cohorts of characters that training never sees.
+
+    Args:
+        side: height and width of the images, in pixels (14 in H.1.1).
+        embedding_units: E, units of the base model's top layer; the rule's own.
+        seed: the run's seed; with it all data of a run is determined.
+        glyphs: kinds of task.
+        sizes: sizes of cohorts and minibatches.
+        architectures: base models.
+        augmentation: changes to inputs.
+        unroll_length: inner steps of a truncation, as a function of the outer step.
+        problem_length: inner steps of a cohort's life, as a function of the outer step.
+        validation_cohorts: cohorts that validation and test roll out.
+        validation_steps: inner steps that they are rolled out for.
+    """
+
+    def __init__(
+        self,
+        side: int = 14,
+        embedding_units: int = 32,
+        seed: int = 0,
+        glyphs: GlyphTasks = GlyphTasks(),
+        sizes: CohortSettings = CohortSettings(),
+        architectures: Architectures = Architectures(),
+        augmentation: Augmentation = Augmentation(),
+        unroll_length: UnrollLength = UnrollLength(),
+        problem_length: ProblemLength = ProblemLength(),
+        validation_cohorts: int = 4,
+        validation_steps: int = 50,
+    ) -> None:
+        super().__init__()
+        if validation_cohorts < 1 or validation_steps < 1:
+            raise InvalidInput(
+                f"{validation_cohorts} validation_cohorts of {validation_steps} validation_steps: "
+                "expected one or more of each"
+            )
+        self.side, self.embedding_units, self.seed = side, embedding_units, seed
+        self.glyphs, self.sizes, self.architectures = glyphs, sizes, architectures
+        self.augmentation = augmentation
+        self.unroll_length, self.problem_length = unroll_length, problem_length
+        self.validation_cohorts, self.validation_steps = validation_cohorts, validation_steps
+
+    def prepare_data(self) -> None:
+        """Render the glyphs into the cache, once per machine."""
+        self.glyphs.load(self.side)
+
+    def setup(self, stage: str) -> None:
+        """Load the glyphs from the cache."""
+        self._images, self.families, self.validation_families = self.glyphs.load(self.side)
+        self._on_device = self._images.images
+
+    def train_dataloader(self) -> "TruncationLoader":
+        """One `UnrollBatch` after another, without end or for the trainer's outer steps."""
+        trainer = self.trainer
+        assert trainer is not None, "set by the trainer"
+        sampler = self._sampler(self.families, self.seed, trainer.global_rank * self.sizes.cohorts)
+        length = trainer.max_steps * self.sizes.cohorts if trainer.max_steps > 0 else None
+        self._loader = TruncationLoader(sampler, length)
+        return self._loader
+
+    def val_dataloader(self) -> "RolloutLoader":
+        """Whole problems of fresh cohorts, the same in every run."""
+        return self._rollouts("validate")
+
+    def test_dataloader(self) -> "RolloutLoader":
+        """As `val_dataloader`, other tasks."""
+        return self._rollouts("test")
+
+    def transfer_batch_to_device(
+        self, batch: Any, device: torch.device, dataloader_idx: int
+    ) -> Any:
+        """Move a draw; the images follow once and stay there."""
+        draw, state = batch
+        self._on_device = self._on_device.to(device)
+        return draw.to(device), state
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> UnrollBatch:
+        """Gather, augment and permute on the device, and note how far training has come."""
+        draw, state = batch
+        if state is not None:
+            self._loader.state = state
+        return make_batch(draw, self._on_device, self.augmentation.max_shift)
+
+    def _sampler(self, families: list[Family], seed: int, first_cohort: int) -> CohortSampler:
+        return CohortSampler(
+            self._images,
+            families,
+            self.sizes,
+            self.architectures,
+            self.augmentation,
+            self.unroll_length,
+            self.problem_length,
+            self.embedding_units,
+            seed,
+            first_cohort,
+        )
+
+    def _rollouts(self, stage: str) -> "RolloutLoader":
+        sampler = self._sampler(self.validation_families, 0, 0)
+        draws = [
+            sampler.draw(
+                cohort,
+                True,
+                0,
+                self.validation_steps,
+                np.random.default_rng([ROLLOUT_SEED[stage], cohort, 1]),
+                np.random.default_rng([ROLLOUT_SEED[stage], cohort, 2]),
+            )
+            for cohort in range(self.validation_cohorts)
+        ]
+        return RolloutLoader(draws)
+
+
+class TruncationLoader:
+    """Iterates over draws with the state behind each; sized when the run is.
+
+    Args:
+        sampler: draws truncations.
+        length: truncations of the whole run, counted from its very start; None for no end.
+    """
+
+    def __init__(self, sampler: CohortSampler, length: int | None) -> None:
+        self.sampler, self.length = sampler, length
+        self.state = SamplerState()
+
+    def __iter__(self) -> Iterator[tuple[TruncationDraw, SamplerState]]:
+        """Go on from the state."""
+        return self.sampler.iterate(self.state)
+
+    def __len__(self) -> int:
+        """Truncations of the run.
+
+        Raises:
+            TypeError: when the run has no end.
+        """
+        if self.length is None:
+            raise TypeError("the run has no fixed number of outer steps")
+        return self.length
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the run stands: behind the last draw it used, whatever was fetched ahead."""
+        return self.state.to_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.state = SamplerState.from_dict(state_dict)
+
+
+class RolloutLoader:
+    """Iterates over draws that leave the training state as it is.
+
+    Args:
+        draws: one for each cohort that is rolled out.
+    """
+
+    def __init__(self, draws: list[TruncationDraw]) -> None:
+        self.draws = draws
+
+    def __iter__(self) -> Iterator[tuple[TruncationDraw, None]]:
+        """Each draw, and no state."""
+        return ((draw, None) for draw in self.draws)
+
+    def __len__(self) -> int:
+        """Cohorts to roll out."""
+        return len(self.draws)

@@ -1,0 +1,1 @@
+"""Held-out evaluation: rollouts, data and curves."""

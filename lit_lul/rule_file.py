@@ -1,0 +1,70 @@
+"""θ as one safetensors file with the rule's settings in its metadata."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from lit_lul.atomic import replace_file
+from lit_lul.errors import InvalidInput
+from lit_lul.rules import RuleSettings, UnsupervisedUpdate
+
+FORMAT = "lit_lul rule 1"
+
+
+def save_rule(rule: UnsupervisedUpdate, path: Path | str) -> None:
+    """Write θ and the rule's settings to one safetensors file, whole or not at all.
+
+    Raises:
+        OSError: when the file cannot be written.
+    """
+    theta = {name: tensor.detach().cpu().contiguous() for name, tensor in rule.state_dict().items()}
+    metadata = {"format": FORMAT, "settings": json.dumps(vars(rule.settings))}
+    with replace_file(Path(path)) as temporary:
+        save_file(theta, temporary, metadata)
+
+
+def load_rule(path: Path | str) -> UnsupervisedUpdate:
+    """Rebuild a rule from the file that `save_rule` wrote, from it alone.
+
+    Raises:
+        InvalidInput: when the file is missing, truncated, or not such a file.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            names = file.keys()
+            theta = {name: file.get_tensor(name) for name in names}
+    except (OSError, SafetensorError) as error:
+        raise InvalidInput(f"{path}: expected a rule as a safetensors file ({error})") from error
+    if metadata.get("format") != FORMAT:
+        raise InvalidInput(f"{path}: expected a safetensors file of format {FORMAT!r}")
+    known = {field.name for field in fields(RuleSettings)}
+    settings = json.loads(metadata["settings"])
+    if set(settings) != known:
+        raise InvalidInput(f"{path}: expected rule settings {', '.join(sorted(known))}")
+    rule = UnsupervisedUpdate(RuleSettings(**settings))
+    check_shapes(path, theta, rule.state_dict())
+    rule.load_state_dict(theta)
+    return rule
+
+
+def check_shapes(
+    source: Path | str, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]
+) -> None:
+    """Check that a file's tensors have the names and shapes of the configured run's.
+
+    Raises:
+        InvalidInput: naming the first tensor that differs.
+    """
+    for name in sorted(expected.keys() | found.keys()):
+        shapes = [
+            list(tensors[name].shape) if name in tensors else "nothing"
+            for tensors in (found, expected)
+        ]
+        if shapes[0] != shapes[1]:
+            raise InvalidInput(f"{source}: {name} is {shapes[0]}, expected {shapes[1]}")

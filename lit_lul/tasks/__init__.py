@@ -1,0 +1,1 @@
+"""Tasks: the data sets on which update rules are meta-trained and evaluated."""

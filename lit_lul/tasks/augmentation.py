@@ -1,0 +1,166 @@
+"""What happens to a task's images: rotation, shifts, masks and permutation (appendix H.1.1).
+
+Shapes: T tasks, N = channels × side² input dimensions, `...` any leading axes of examples.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lit_lul.errors import InvalidInput
+
+COEFFICIENTS = ("sine", "cosine", "shift_x", "shift_y")
+"""Regression targets of a transformed image; shifts as shares of the largest shift."""
+
+
+@dataclass
+class Augmentation:
+    """How often tasks and images are changed, and how much.
+
+    Raises:
+        InvalidInput: for a probability outside 0 to 1 or a negative shift.
+    """
+
+    max_shift: float = 5.0
+    """Largest shift of a transformed or shifted image along each axis, in pixels."""
+    permutation: float = 1.0
+    """Probability that a task permutes its input dimensions."""
+    task_mask: float = 0.25
+    """Probability that a task drops the same input dimensions in all its images."""
+    example_mask: float = 0.25
+    """Probability that a task drops other input dimensions in every image."""
+    image_shift: float = 0.25
+    """Probability that a task that is not transformed shifts every image along x."""
+    max_dropped: float = 0.5
+    """Largest share of the input dimensions that a mask drops; each task draws its own."""
+
+    def __post_init__(self) -> None:
+        for name in ("permutation", "task_mask", "example_mask", "image_shift", "max_dropped"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InvalidInput(
+                    f"augmentation {name} {getattr(self, name)}: expected a number from 0 to 1"
+                )
+        if self.max_shift < 0:
+            raise InvalidInput(
+                f"augmentation max_shift {self.max_shift}: expected zero pixels or more"
+            )
+
+    def sample_inputs(self, tasks: int, inputs: int, rng: np.random.Generator) -> "TaskInputs":
+        """Draw what is fixed for each of T = `tasks` tasks of N = `inputs` dimensions."""
+
+        def chosen(probability: float) -> np.ndarray:
+            return rng.random(tasks) < probability
+
+        identity = np.broadcast_to(np.arange(inputs), (tasks, inputs))
+        permuted = rng.permuted(identity, axis=1)
+        permutation = np.where(chosen(self.permutation)[:, None], permuted, identity)
+        dropped = rng.uniform(0, self.max_dropped, tasks) * chosen(self.task_mask)
+        keep = rng.random((tasks, inputs)) >= dropped[:, None]
+        example_drop = rng.uniform(0, self.max_dropped, tasks) * chosen(self.example_mask)
+        return TaskInputs(
+            torch.from_numpy(permutation),
+            torch.from_numpy(keep.astype(np.float32)),
+            torch.from_numpy(example_drop.astype(np.float32)),
+            torch.from_numpy(chosen(self.image_shift)),
+        )
+
+
+class TaskInputs(NamedTuple):
+    """What a task does to the inputs of all its examples."""
+
+    permutation: Tensor
+    """Where each input dimension is taken from, (T, N) int64."""
+    keep: Tensor
+    """The per-task mask, (T, N), 0 or 1."""
+    example_drop: Tensor
+    """Share of dimensions dropped anew in every example, (T,)."""
+    image_shift: Tensor
+    """Whether images are shifted along x, (T,) bool."""
+
+
+def sample_placement(
+    shape: tuple[int, ...],
+    transformed: np.ndarray,
+    shifted: np.ndarray,
+    max_shift: float,
+    rng: np.random.Generator,
+) -> Tensor:
+    """Draw how every image is turned and moved.
+
+    Args:
+        shape: leading axes of the images, of which the last but one is T: (..., T, B).
+        transformed: tasks that rotate by any angle and shift along both axes, (T,) bool.
+        shifted: tasks that shift along x, (T,) bool; those transformed do so already.
+        max_shift: largest shift, in pixels.
+        rng: source of randomness.
+
+    Returns:
+        angle in radians, shift along x and along y in pixels: (..., T, B, 3), all 0 for images that
+        stay as they are.
+    """
+    moved = transformed[:, None]
+    angle = rng.uniform(0, 2 * math.pi, shape) * moved
+    x = rng.uniform(-max_shift, max_shift, shape) * moved
+    y = rng.uniform(-max_shift, max_shift, shape) * moved
+    x = x + rng.uniform(-max_shift, max_shift, shape) * (shifted & ~transformed)[:, None]
+    return torch.from_numpy(np.stack([angle, x, y], axis=-1).astype(np.float32))
+
+
+def coefficients(placement: Tensor, max_shift: float) -> Tensor:
+    """The regression targets `COEFFICIENTS` (..., 4) of a placement (..., 3)."""
+    angle, x, y = placement.unbind(-1)
+    scale = 1 / max_shift if max_shift > 0 else 0.0
+    return torch.stack([angle.sin(), angle.cos(), x * scale, y * scale], dim=-1)
+
+
+def place(images: Tensor, placement: Tensor) -> Tensor:
+    """Rotate, then shift, images (M, channels, side, side) by placements (M, 3); zeros come in."""
+    side = images.shape[-1]
+    angle, x, y = placement.unbind(-1)
+    cosine, sine = angle.cos(), angle.sin()
+    x, y = x * (2 / side), y * (2 / side)
+    inverse = torch.stack(
+        [
+            torch.stack([cosine, sine, -(cosine * x + sine * y)], dim=-1),
+            torch.stack([-sine, cosine, sine * x - cosine * y], dim=-1),
+        ],
+        dim=-2,
+    )
+    grid = F.affine_grid(inverse, list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, align_corners=False)
+
+
+def make_inputs(
+    images: Tensor,
+    rows: Tensor,
+    placement: Tensor | None,
+    inputs: TaskInputs,
+    generator: torch.Generator,
+) -> Tensor:
+    """Gather, turn, mask and permute a cohort's images.
+
+    Args:
+        images: uint8, (n, channels, side, side).
+        rows: which image every example is, (..., T, B).
+        placement: how it is turned and moved, (..., T, B, 3); None where no image is.
+        inputs: what each task does to its inputs.
+        generator: draws the per-example masks, on the images' device.
+
+    Returns:
+        (..., T, B, N) in [0, 1].
+    """
+    x = images[rows.flatten()].float() / 255
+    if placement is not None:
+        x = place(x, placement.flatten(0, -2))
+    x = x.view(*rows.shape, -1)
+    mask = inputs.keep.unsqueeze(-2)
+    if bool((inputs.example_drop > 0).any()):
+        noise = torch.rand(x.shape, generator=generator, device=x.device)
+        mask = mask * (noise >= inputs.example_drop[:, None, None])
+    x = x * mask
+    return x.gather(-1, inputs.permutation.unsqueeze(-2).expand(x.shape))

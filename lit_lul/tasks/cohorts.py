@@ -1,0 +1,316 @@
+"""Cohorts: T tasks that share architecture and age, and what a truncation of theirs needs.
+
+Everything random about a truncation follows from (seed, cohort, generation, truncation), so that
+a run goes on where it stopped from four integers per cohort, and ranks differ by their cohorts.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lit_lul.base_model import MLP
+from lit_lul.errors import InvalidInput
+from lit_lul.schedules import ProblemLength, UnrollLength
+from lit_lul.tasks.augmentation import COEFFICIENTS, Augmentation, TaskInputs, sample_placement
+from lit_lul.tasks.families import Family
+from lit_lul.tasks.image_set import ImageSet
+
+_LENGTH, _TASKS, _TRUNCATION = 1, 2, 3
+"""What a generator is for; part of its seed."""
+
+
+@dataclass
+class Architectures:
+    """Base models that cohorts draw from (section 4.2).
+
+    Raises:
+        InvalidInput: for bounds below one or in the wrong order.
+    """
+
+    hidden_layers: tuple[int, int] = (2, 5)
+    """Bounds on the hidden layers, both included; the embedding comes on top."""
+    hidden_units: tuple[int, int] = (64, 512)
+    """Bounds on the units of every hidden layer, both included."""
+    activation: str = "relu"
+    """Nonlinearity of all layers: relu, leaky_relu, elu, swish, tanh, sigmoid, step or identity."""
+
+    def __post_init__(self) -> None:
+        for name in ("hidden_layers", "hidden_units"):
+            low, high = getattr(self, name)
+            if not 1 <= low <= high:
+                raise InvalidInput(
+                    f"{name} from {low} to {high}: expected 1 <= lower <= upper bound"
+                )
+        MLP((1, 1), self.activation)
+
+    def sample(self, inputs: int, embedding_units: int, rng: np.random.Generator) -> MLP:
+        """Draw an architecture for `inputs` input dimensions."""
+        layers = int(rng.integers(*self.hidden_layers, endpoint=True))
+        units = int(rng.integers(*self.hidden_units, endpoint=True))
+        return MLP((inputs, *[units] * layers, embedding_units), self.activation)
+
+
+@dataclass
+class CohortSettings:
+    """Sizes of cohorts and of their minibatches.
+
+    Raises:
+        InvalidInput: for a size below one.
+    """
+
+    cohorts: int = 8
+    """Cohorts in flight on every rank; an outer step takes one truncation of each."""
+    tasks: int = 32
+    """T, tasks of a cohort; cohorts × tasks × ranks is the meta-batch (256 in H.2)."""
+    batch_size: int = 128
+    """B, unlabelled examples per task and inner step."""
+    labels_per_class: int = 10
+    """Examples of each class in each of the two labelled batches."""
+    draws: int = 5
+    """R, draws of the labelled batches that the meta-objective is averaged over (H.2)."""
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if value < 1:
+                raise InvalidInput(f"{name} {value}: expected one or more")
+
+
+@dataclass
+class TruncationDraw:
+    """All that is random about one truncation; the images themselves stay where they are."""
+
+    cohort: int
+    """Which cohort, counted over all ranks."""
+    fresh: bool
+    """Whether the cohort starts a new inner problem, with new φ."""
+    age: int
+    """Inner steps since the problem started."""
+    base_model: MLP
+    phi_seed: int
+    """Seeds the initial φ of a fresh cohort."""
+    mask_seed: int
+    """Seeds the per-example masks."""
+    family: Tensor
+    """Index of every task's family, (T,)."""
+    inputs: TaskInputs
+    unlabelled_rows: Tensor
+    """(U, T, B)."""
+    unlabelled_placement: Tensor | None
+    """(U, T, B, 3), or None where no image moves."""
+    labelled_rows: Tensor
+    """Support, then query: (R, T, 2K)."""
+    labelled_placement: Tensor | None
+    """(R, T, 2K, 3)."""
+    classes: Tensor
+    """Class of every labelled example within its task, (2K,)."""
+    is_class: Tensor
+    """(T, C)."""
+    is_target: Tensor
+    """(T, C)."""
+
+    def to(self, device: torch.device) -> "TruncationDraw":
+        """The same with every tensor on a device."""
+        moved: dict[str, Any] = {
+            name: value.to(device, non_blocking=True)
+            for name, value in vars(self).items()
+            if isinstance(value, Tensor)
+        }
+        inputs = TaskInputs(*(t.to(device, non_blocking=True) for t in self.inputs))
+        return replace(self, inputs=inputs, **moved)
+
+
+@dataclass
+class _Slot:
+    """Where one cohort stands."""
+
+    generation: int = -1
+    truncation: int = 0
+    age: int = 0
+    length: int = 0
+
+
+@dataclass
+class SamplerState:
+    """Where the sampler of one rank stands; plain integers."""
+
+    truncations: int = 0
+    slots: list[_Slot] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As nested dicts and lists."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, state: dict[str, Any]) -> "SamplerState":
+        """From what `to_dict` gave."""
+        return cls(state["truncations"], [_Slot(**slot) for slot in state["slots"]])
+
+
+class CohortSampler:
+    """Draws truncations, cohorts in turn.
+
+    Args:
+        images: where the examples come from.
+        families: kinds of task and their weights.
+        settings: sizes.
+        architectures: base models.
+        augmentation: changes to inputs.
+        unroll_length: U as a function of the outer step.
+        problem_length: inner steps of a cohort's life as a function of the outer step.
+        embedding_units: E.
+        seed: the run's seed.
+        first_cohort: number of this rank's first cohort.
+
+    Raises:
+        InvalidInput: when a class has fewer images than the labelled batches ask for.
+    """
+
+    def __init__(
+        self,
+        images: ImageSet,
+        families: Sequence[Family],
+        settings: CohortSettings,
+        architectures: Architectures,
+        augmentation: Augmentation,
+        unroll_length: UnrollLength,
+        problem_length: ProblemLength,
+        embedding_units: int,
+        seed: int,
+        first_cohort: int = 0,
+    ) -> None:
+        self.images, self.families, self.settings = images, list(families), settings
+        self.architectures, self.augmentation = architectures, augmentation
+        self.unroll_length, self.problem_length = unroll_length, problem_length
+        self.embedding_units, self.seed, self.first_cohort = embedding_units, seed, first_cohort
+        self.inputs = images.channels * images.side**2
+        self._start = images.class_start.numpy()
+        self._count = images.class_sizes.numpy()
+        needed = 2 * settings.labels_per_class
+        for family in families:
+            pool = np.array(family.pool)
+            poorest = int(pool[self._count[pool].argmin()])
+            if self._count[poorest] < needed:
+                raise InvalidInput(
+                    f"{family.name}: class {images.class_names[poorest]!r} has "
+                    f"{self._count[poorest]} images, {settings.labels_per_class} labels per class "
+                    f"need {needed}"
+                )
+
+    def iterate(self, state: SamplerState) -> Iterator[tuple[TruncationDraw, SamplerState]]:
+        """Draw truncations without end, each with the state that follows it."""
+        while True:
+            state = SamplerState.from_dict(state.to_dict())
+            state.slots = state.slots or [_Slot() for _ in range(self.settings.cohorts)]
+            outer_step, index = divmod(state.truncations, self.settings.cohorts)
+            draw = self._advance(state.slots[index], self.first_cohort + index, outer_step)
+            state.truncations += 1
+            yield draw, state
+
+    def _advance(self, slot: _Slot, cohort: int, outer_step: int) -> TruncationDraw:
+        fresh = slot.age >= slot.length
+        if fresh:
+            slot.generation, slot.truncation, slot.age = slot.generation + 1, 0, 0
+            rng = self._rng(cohort, slot.generation, _LENGTH)
+            slot.length = self.problem_length.sample(outer_step, rng)
+            if slot.generation == 0:  # start within the first problem, so that ages differ at once
+                slot.length = max(1, round(slot.length * rng.random()))
+        rng = self._rng(cohort, slot.generation, _TRUNCATION, slot.truncation)
+        steps = self.unroll_length.sample(outer_step, rng)
+        tasks_rng = self._rng(cohort, slot.generation, _TASKS)
+        draw = self.draw(cohort, fresh, slot.age, steps, tasks_rng, rng)
+        slot.truncation += 1
+        slot.age += steps
+        return draw
+
+    def _rng(self, *key: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, *key])
+
+    def draw(
+        self,
+        cohort: int,
+        fresh: bool,
+        age: int,
+        steps: int,
+        tasks_rng: np.random.Generator,
+        rng: np.random.Generator,
+    ) -> TruncationDraw:
+        """Draw one truncation of U = `steps` inner steps.
+
+        Args:
+            cohort: its number.
+            fresh: whether φ starts anew.
+            age: inner steps so far.
+            steps: U.
+            tasks_rng: the same for every truncation of a cohort: tasks and architecture.
+            rng: this truncation's own: examples and their placement.
+        """
+        tasks, batch, draws = self.settings.tasks, self.settings.batch_size, self.settings.draws
+        family, classes = self._sample_tasks(tasks_rng)
+        ways = classes.shape[1]
+        base_model = self.architectures.sample(self.inputs, self.embedding_units, tasks_rng)
+        inputs = self.augmentation.sample_inputs(tasks, self.inputs, tasks_rng)
+        phi_seed = int(tasks_rng.integers(2**62))
+        transformed = np.array([self.families[i].transformed for i in family])
+        shifted = inputs.image_shift.numpy()
+
+        which = rng.integers(ways, size=(steps, tasks, batch))
+        chosen = np.take_along_axis(classes[None], which.reshape(steps, tasks, batch), axis=2)
+        rows = self._start[chosen] + rng.integers(self._count[chosen])
+
+        k = self.settings.labels_per_class
+        counts = np.broadcast_to(self._count[classes], (draws, tasks, ways))
+        labelled = self._start[classes][..., None] + distinct(counts, 2 * k, rng)
+        labelled = labelled.reshape(draws, tasks, ways, 2, k).swapaxes(2, 3)
+
+        moves = bool(transformed.any() or shifted.any())
+        max_shift = self.augmentation.max_shift
+
+        def placement(shape: tuple[int, ...]) -> Tensor | None:
+            return sample_placement(shape, transformed, shifted, max_shift, rng) if moves else None
+
+        columns = ways + (len(COEFFICIENTS) if transformed.any() else 0)
+        is_class = torch.arange(columns).expand(tasks, columns) < ways
+        return TruncationDraw(
+            cohort=cohort,
+            fresh=fresh,
+            age=age,
+            base_model=base_model,
+            phi_seed=phi_seed,
+            mask_seed=int(rng.integers(2**62)),
+            family=torch.from_numpy(family),
+            inputs=inputs,
+            unlabelled_rows=torch.from_numpy(rows),
+            unlabelled_placement=placement(rows.shape),
+            labelled_rows=torch.from_numpy(labelled.reshape(draws, tasks, -1)),
+            labelled_placement=placement((draws, tasks, 2 * ways * k)),
+            classes=torch.arange(ways).repeat_interleave(k).repeat(2),
+            is_class=is_class,
+            is_target=is_class | torch.from_numpy(transformed)[:, None],
+        )
+
+    def _sample_tasks(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Families (T,) with one number of ways, each by its weight, and classes (T, ways)."""
+        weights = np.array([family.weight for family in self.families])
+        ways = self.families[rng.choice(len(weights), p=weights / weights.sum())].ways
+        weights = weights * [family.ways == ways for family in self.families]
+        family = rng.choice(len(weights), size=self.settings.tasks, p=weights / weights.sum())
+        classes = [rng.choice(self.families[i].pool, size=ways, replace=False) for i in family]
+        return family, np.stack(classes)
+
+
+def distinct(counts: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw k different indices below each count, in random order: (...) to (..., k).
+
+    Floyd's algorithm, for all counts at once.
+    """
+    chosen = np.empty((*counts.shape, 0), dtype=np.int64)
+    for i in range(k):
+        last = counts - k + i
+        candidate = rng.integers(last + 1)
+        taken = (chosen == candidate[..., None]).any(-1)
+        chosen = np.concatenate([chosen, np.where(taken, last, candidate)[..., None]], axis=-1)
+    return rng.permuted(chosen, axis=-1)

@@ -1,0 +1,146 @@
+"""What a person gets wrong is said in one line that names it."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import lit_lul, log_folder
+from safetensors.torch import save_file
+
+from lit_lul.errors import InvalidInput
+from lit_lul.rule_file import load_rule, save_rule
+from lit_lul.rules import RuleSettings, UnsupervisedUpdate
+
+SMALL: dict[str, Any] = {"hidden_channels": 4, "error_channels": 3, "top_channels": 4}
+
+
+@pytest.mark.parametrize(
+    ("options", "culprit"),
+    [
+        (["--model.rule.preset=newest"], "newest"),
+        (["--model.rule.hebb=oja"], "hebb"),
+        (["--model.rule.hidden_channels=many"], "hidden_channels"),
+        (["--data.architectures.hidden_layers=[0,1]"], "hidden_layers"),
+        (["--data.architectures.hidden_units=[0,4]"], "hidden_units"),
+        (["--data.sizes.labels_per_class=30"], "labels per class"),
+        (["--data.glyphs.ways=[5000]"], "5000"),
+        (["--held_out.labels_per_class=200"], "labels_per_class 200"),
+        (["--held_out.draws=1"], "draws 1"),
+        (["--held_out.activation=gelu"], "gelu"),
+        (["--model.clip_norm=0"], "clip_norm"),
+        (["--modle.clip_norm=1"], "modle"),
+        (["--config=nowhere.yaml"], "nowhere.yaml"),
+        (["--ckpt_path=last"], "last"),
+        (["--ckpt_path=nowhere.ckpt"], "nowhere.ckpt"),
+    ],
+)
+def test_bad_options_are_named(run_folder: Path, options: list[str], culprit: str) -> None:
+    with pytest.raises(InvalidInput) as raised:
+        lit_lul("fit", "--config", "tiny.yaml", *options)
+    assert culprit in str(raised.value)
+    assert "\n" not in str(raised.value)
+    assert not list(run_folder.rglob("*.ckpt"))
+
+
+def test_one_line_and_no_traceback(run_folder: Path) -> None:
+    for option in ("--held_out.draws=1", "--model.rule.preset=newest", "--modle.clip_norm=1"):
+        done = subprocess.run(
+            [sys.executable, "-m", "lit_lul", "fit", "--config", "tiny.yaml", option],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode != 0
+        lines = done.stderr.strip().splitlines()
+        assert lines[-1].startswith("error: ")
+        assert not {"Traceback", "usage:", "tip:"} & {line.split(" ")[0] for line in lines}
+        assert len(lines) <= 2, "at most Lightning's word on the seed comes before it"
+
+
+def write_checkpoints(run_folder: Path) -> Path:
+    """Files of a short run, and spoilt copies of them."""
+    lit_lul("fit", "--config", "tiny.yaml", "--trainer.max_steps=2")
+    folder = log_folder(run_folder) / "checkpoints"
+    for name in ("last.ckpt", "theta.safetensors"):
+        whole = (folder / name).read_bytes()
+        (folder / f"cut-{name}").write_bytes(whole[: len(whole) // 2])
+    save_file({"weight": torch.ones(3)}, folder / "foreign.safetensors")
+    torch.save({"state_dict": {}}, folder / "foreign.ckpt")
+    (folder / "text.ckpt").write_text("not a checkpoint")
+    return folder
+
+
+def test_bad_files_are_named(run_folder: Path) -> None:
+    folder = write_checkpoints(run_folder)
+    bad = [
+        ("cut-last.ckpt", []),
+        ("foreign.ckpt", []),
+        ("text.ckpt", []),
+        ("cut-theta.safetensors", []),
+        ("foreign.safetensors", []),
+        ("last.ckpt", ["--model.rule.hidden_channels=5"]),
+        ("last.ckpt", ["--data.glyphs.ways=[3,4]"]),
+        ("theta.safetensors", []),
+    ]
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    for name, options in bad:
+        with pytest.raises(InvalidInput, match=name):
+            lit_lul("fit", "--config", "tiny.yaml", "--ckpt_path", str(folder / name), *options)
+    with pytest.raises(InvalidInput, match=r"theta\.safetensors.*shape|theta\.safetensors"):
+        lit_lul(
+            "validate",
+            "--config",
+            "tiny.yaml",
+            "--model.rule.top_channels=5",
+            "--ckpt_path",
+            str(folder / "theta.safetensors"),
+        )
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_rule_file_round_trip(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    for settings in (
+        RuleSettings(preset="paper", **SMALL),
+        RuleSettings(planes=["hebb", "rbf"], growth=0.2, **SMALL),
+    ):
+        rule = UnsupervisedUpdate(settings)
+        save_rule(rule, tmp_path / "theta.safetensors")
+        loaded = load_rule(tmp_path / "theta.safetensors")
+        assert loaded.settings == rule.settings
+        for name, tensor in rule.state_dict().items():
+            assert torch.equal(tensor, loaded.state_dict()[name])
+
+
+def test_bad_rule_files_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "theta.safetensors"
+    with pytest.raises(InvalidInput, match=r"theta\.safetensors"):
+        load_rule(path)
+    save_rule(UnsupervisedUpdate(RuleSettings(**SMALL)), path)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(InvalidInput, match=r"theta\.safetensors"):
+        load_rule(path)
+    save_file({"merge": torch.ones(3)}, path)
+    with pytest.raises(InvalidInput, match="format"):
+        load_rule(path)
+
+
+def test_failed_export_leaves_the_earlier_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "theta.safetensors"
+    save_rule(UnsupervisedUpdate(RuleSettings(**SMALL)), path)
+    before = path.read_bytes()
+
+    def full_disk(theta: object, temporary: Path, metadata: object) -> None:
+        temporary.write_bytes(before[:10])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("lit_lul.rule_file.save_file", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        save_rule(UnsupervisedUpdate(RuleSettings(**SMALL)), path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]

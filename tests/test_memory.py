@@ -1,0 +1,40 @@
+"""Memory against the length of the unroll, at the quick start's size."""
+
+import subprocess
+import sys
+
+SCRIPT = """
+import resource, sys, torch
+from lit_lul.base_model import MLP
+from lit_lul.meta_objective import Labelled, MetaObjective
+from lit_lul.rules import RuleSettings, UnsupervisedUpdate
+from lit_lul.unroll import unroll
+
+steps, recompute = int(sys.argv[1]), sys.argv[2] == "recompute"
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+rule = UnsupervisedUpdate(RuleSettings(hidden_channels=32, error_channels=16, top_channels=32))
+base_model = MLP((64, 32, 32))
+phi = base_model.init(8, torch.Generator().manual_seed(0))
+x, y = torch.rand(5, 8, 100, 64), torch.eye(10).repeat(10, 1).expand(5, 8, 100, 10)
+columns = torch.ones(8, 10, dtype=torch.bool)
+labelled = Labelled(x, y, x, y, columns, columns)
+unlabelled = torch.rand(steps, 8, 32, 64)
+before = peak()
+result = unroll(rule, MetaObjective(), base_model, phi, unlabelled, labelled, recompute)
+result.loss.mean().backward()
+print(peak() - before)
+"""
+
+
+def peak_memory(steps: int, mode: str) -> int:
+    """KiB that an unroll and its gradient add to a process's peak."""
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(steps), mode], capture_output=True, text=True, check=True
+    )
+    return int(done.stdout)
+
+
+def test_memory_does_not_grow_with_the_unroll() -> None:
+    short = peak_memory(2, "recompute")
+    assert peak_memory(16, "recompute") <= 1.5 * short
+    assert peak_memory(16, "keep") > 3 * short

@@ -1,0 +1,56 @@
+"""The curricula of appendix H.2."""
+
+import numpy as np
+import pytest
+import torch
+
+from lit_lul.errors import InvalidInput
+from lit_lul.schedules import PiecewiseConstantLR, ProblemLength, UnrollLength
+
+RNG = np.random.default_rng
+
+
+@pytest.mark.parametrize(
+    ("outer_step", "low", "high"), [(0, 2, 4), (25_000, 5, 10), (50_000, 8, 15), (10**6, 8, 15)]
+)
+def test_unroll_length_is_uniform_between_moving_bounds(
+    outer_step: int, low: int, high: int
+) -> None:
+    rng, schedule = RNG(0), UnrollLength()
+    drawn = {schedule.sample(outer_step, rng) for _ in range(1000)}
+    assert drawn == set(range(low, high + 1))
+
+
+@pytest.mark.parametrize(("outer_step", "mean"), [(0, 20), (2_500, 10_010), (5_000, 20_000)])
+def test_problem_length_is_a_shifted_normal(outer_step: int, mean: int) -> None:
+    rng, schedule = RNG(0), ProblemLength()
+    drawn = np.array([schedule.sample(outer_step, rng) for _ in range(4000)])
+    assert drawn.min() == 1
+    assert np.median(drawn) == pytest.approx(mean, rel=0.1)
+    above = drawn[drawn > mean] - mean
+    assert np.sqrt(np.mean(above**2)) == pytest.approx(mean, rel=0.1)
+
+
+def test_constant_problem_length() -> None:
+    assert {ProblemLength(24, 24, 1, 0).sample(3, RNG(i)) for i in range(9)} == {24}
+
+
+def test_learning_rate_of_the_paper() -> None:
+    optimizer = torch.optim.Adam([torch.zeros(1, requires_grad=True)], lr=3e-4)
+    schedule = PiecewiseConstantLR(optimizer, [2, 4], [1 / 3, 1 / 15])
+    rates = []
+    for _ in range(6):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert rates == pytest.approx([3e-4, 3e-4, 1e-4, 1e-4, 2e-5, 2e-5])
+
+
+def test_bad_schedules_are_named() -> None:
+    optimizer = torch.optim.Adam([torch.zeros(1, requires_grad=True)])
+    with pytest.raises(InvalidInput, match="unroll length from 4 to 2"):
+        UnrollLength(first=(4, 2))
+    with pytest.raises(InvalidInput, match="problem length from 0"):
+        ProblemLength(first=0)
+    with pytest.raises(InvalidInput, match=r"milestones \[4, 2\]"):
+        PiecewiseConstantLR(optimizer, [4, 2], [0.1, 0.1])
