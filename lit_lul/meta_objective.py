@@ -4,7 +4,7 @@ Shapes: R draws, T tasks, K labelled examples, E embedding units, C target colum
 one-hot, then regression targets).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -30,9 +30,9 @@ PRESETS: dict[str, dict[str, Any]] = {
 """`paper` is appendix G.3 as printed; `released` is what the authors' code computes."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class ObjectiveSettings:
-    """Settings of `MetaObjective`. What is left at None takes the preset's value.
+    """Settings of `MetaObjective`. What is left at None is the preset's, see `resolve`.
 
     Raises:
         InvalidInput: for an unknown preset or a penalty that is not positive.
@@ -56,11 +56,13 @@ class ObjectiveSettings:
             raise InvalidInput(
                 f"objective preset {self.preset!r}: expected one of {', '.join(PRESETS)}"
             )
-        for name, value in PRESETS[self.preset].items():
-            if getattr(self, name) is None:
-                setattr(self, name, value)
         if self.ridge <= 0:
             raise InvalidInput(f"objective ridge {self.ridge}: expected a positive number")
+
+    def resolve(self) -> "ObjectiveSettings":
+        """The same settings with the preset's values in place of None."""
+        left = {k: v for k, v in PRESETS[self.preset].items() if getattr(self, k) is None}
+        return replace(self, **left)
 
 
 class Labelled(NamedTuple):
@@ -102,7 +104,7 @@ class MetaObjective:
     """Score φ by how well a linear readout of a few labels predicts others (App. 18-28)."""
 
     def __init__(self, settings: ObjectiveSettings | None = None) -> None:
-        self.settings = settings or ObjectiveSettings()
+        self.settings = (settings or ObjectiveSettings()).resolve()
 
     def __call__(self, base_model: MLP, phi: Phi, labelled: Labelled) -> Score:
         """Loss and accuracy per task; a loss is NaN where the regression has no solution."""

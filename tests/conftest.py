@@ -3,13 +3,14 @@
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from lit_lul.cli import main
 
-TINY = {
+TINY: dict[str, Any] = {
     "seed_everything": 0,
     "trainer": {
         "accelerator": "cpu",

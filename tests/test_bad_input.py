@@ -110,7 +110,7 @@ def test_rule_file_round_trip(tmp_path: Path) -> None:
         rule = UnsupervisedUpdate(settings)
         save_rule(rule, tmp_path / "theta.safetensors")
         loaded = load_rule(tmp_path / "theta.safetensors")
-        assert loaded.settings == rule.settings
+        assert loaded.settings == rule.settings == settings.resolve()
         for name, tensor in rule.state_dict().items():
             assert torch.equal(tensor, loaded.state_dict()[name])
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import lit_lul, log_folder
+import yaml
+from conftest import TINY, lit_lul, log_folder
 from lightning import Trainer
 from torch import Tensor
 
@@ -73,10 +74,18 @@ def test_fit_leaves_everything_it_names(
 
 def test_command_line_overrides_hold_in_interpolations(run_folder: Path) -> None:
     lit_lul("fit", "--config", "tiny.yaml", "--model.rule.preset=paper", "--trainer.max_steps=1")
-    config = (log_folder(run_folder) / "config.yaml").read_text()
-    assert config.count("preset: paper") == 2
-    assert "preset: released" not in config
-    assert "embedding_units: 6" in config
+    config = yaml.safe_load((log_folder(run_folder) / "config.yaml").read_text())
+    assert config["model"]["objective"]["preset"] == "paper"
+    assert config["model"]["rule"]["embedding_units"] == 6
+
+
+def test_preset_of_the_command_line_reaches_every_setting(run_folder: Path) -> None:
+    options = ["--model.rule.preset=paper", "--model.rule.growth=0.5", "--trainer.max_steps=1"]
+    lit_lul("fit", "--config", "tiny.yaml", *options)
+    settings = load_rule(log_folder(run_folder) / "checkpoints" / "theta.safetensors").settings
+    sizes = TINY["model"]["rule"] | {"preset": "paper"}
+    assert settings == RuleSettings(growth=0.5, **sizes).resolve()
+    assert settings.update_norm == "matrix"
 
 
 def test_same_seed_same_numbers(run_folder: Path) -> None:

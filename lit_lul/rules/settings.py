@@ -1,6 +1,6 @@
 """Everything that can be chosen about the unsupervised update, and the two published choices."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from lit_lul.errors import InvalidInput
@@ -61,12 +61,12 @@ PRESETS: dict[str, dict[str, Any]] = {
 """`paper` is appendix G as printed; `released` is what the authors' code computes."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class RuleSettings:
-    """Settings of `UnsupervisedUpdate`. What is left at None takes the preset's value.
+    """Settings of `UnsupervisedUpdate`. What is left at None is the preset's, see `resolve`.
 
     Raises:
-        InvalidInput: for an unknown preset or plane, or a size below one.
+        InvalidInput: for an unknown preset, planes that are unknown or repeated, a size below one.
     """
 
     preset: str = "released"
@@ -115,20 +115,24 @@ class RuleSettings:
     def __post_init__(self) -> None:
         if self.preset not in PRESETS:
             raise InvalidInput(f"rule preset {self.preset!r}: expected one of {', '.join(PRESETS)}")
-        for name, value in PRESETS[self.preset].items():
-            if getattr(self, name) is None:
-                setattr(self, name, value)
         for field in fields(self):
             value = getattr(self, field.name)
             if field.type is int and value < 1:
                 raise InvalidInput(f"rule {field.name} {value}: expected one or more")
-        unknown = set(self.planes or []) - set(RELEASED_PLANES)
-        if unknown or not self.planes:
+        if self.planes is not None and not 0 < len(set(self.planes) & set(RELEASED_PLANES)) == len(
+            self.planes
+        ):
             raise InvalidInput(
                 f"rule planes {self.planes}: expected one or more of {', '.join(RELEASED_PLANES)}"
             )
 
+    def resolve(self) -> "RuleSettings":
+        """The same settings with the preset's values in place of None."""
+        left = {k: v for k, v in PRESETS[self.preset].items() if getattr(self, k) is None}
+        return replace(self, **left)
+
     @property
     def plane_names(self) -> tuple[str, ...]:
         """The planes in use, in the order of `RELEASED_PLANES`, which θ's merge weights follow."""
-        return tuple(name for name in RELEASED_PLANES if name in (self.planes or []))
+        planes = self.resolve().planes or []
+        return tuple(name for name in RELEASED_PLANES if name in planes)

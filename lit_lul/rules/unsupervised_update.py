@@ -39,8 +39,8 @@ class UnsupervisedUpdate(nn.Module):
 
     def __init__(self, settings: RuleSettings | None = None) -> None:
         super().__init__()
-        s = self.settings = settings or RuleSettings()
-        assert s.inner_rate is not None and s.growth is not None, "filled by the preset"
+        s = self.settings = (settings or RuleSettings()).resolve()
+        assert s.inner_rate is not None and s.growth is not None
         assert s.hidden_stack is not None and s.positions is not None
         self.inner_rate, self.growth = s.inner_rate, s.growth
         self.top_signal = TopSignal(s.embedding_units, s.top_channels, s.error_channels)
