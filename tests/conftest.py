@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+from omegaconf import OmegaConf
 
 from lit_lul.cli import main
 
@@ -68,7 +68,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory with `tiny.yaml` in it."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY))
+    OmegaConf.save(OmegaConf.create(TINY), tmp_path / "tiny.yaml")
     monkeypatch.setattr(sys, "argv", ["lit_lul"])
     return tmp_path
 

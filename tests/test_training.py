@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 from conftest import TINY, lit_lul, log_folder
 from lightning import Trainer
+from omegaconf import OmegaConf
 from torch import Tensor
 
 from lit_lul.datamodule import TaskDataModule
@@ -74,7 +74,7 @@ def test_fit_leaves_everything_it_names(
 
 def test_command_line_overrides_hold_in_interpolations(run_folder: Path) -> None:
     lit_lul("fit", "--config", "tiny.yaml", "--model.rule.preset=paper", "--trainer.max_steps=1")
-    config = yaml.safe_load((log_folder(run_folder) / "config.yaml").read_text())
+    config = OmegaConf.load(log_folder(run_folder) / "config.yaml")
     assert config["model"]["objective"]["preset"] == "paper"
     assert config["model"]["rule"]["embedding_units"] == 6
 
