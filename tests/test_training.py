@@ -75,8 +75,8 @@ def test_fit_leaves_everything_it_names(
 def test_command_line_overrides_hold_in_interpolations(run_folder: Path) -> None:
     lit_lul("fit", "--config", "tiny.yaml", "--model.rule.preset=paper", "--trainer.max_steps=1")
     config = OmegaConf.load(log_folder(run_folder) / "config.yaml")
-    assert config["model"]["objective"]["preset"] == "paper"
-    assert config["model"]["rule"]["embedding_units"] == 6
+    assert OmegaConf.select(config, "model.objective.preset") == "paper"
+    assert OmegaConf.select(config, "model.rule.embedding_units") == 6
 
 
 def test_preset_of_the_command_line_reaches_every_setting(run_folder: Path) -> None:
