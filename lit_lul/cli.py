@@ -124,7 +124,7 @@ def main(args: list[str] | None = None) -> None:
             MetaLightningModule,
             TaskDataModule,
             args=args,
-            trainer_defaults={"logger": LOGGERS},
+            trainer_defaults={"logger": LOGGERS, "num_sanity_val_steps": 0},
             seed_everything_default=0,
             auto_configure_optimizers=False,
             save_config_kwargs={"overwrite": True},

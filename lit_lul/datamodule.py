@@ -96,6 +96,16 @@ class TaskDataModule(LightningDataModule):
         """As `val_dataloader`, other tasks."""
         return self._rollouts("test")
 
+    def cohort_settings(self) -> dict[str, Any]:
+        """What the φ of a cohort in flight depends on, as plain values."""
+        return {
+            "data.seed": self.seed,
+            "data.side": self.side,
+            "data.sizes.cohorts": self.sizes.cohorts,
+            "data.sizes.tasks": self.sizes.tasks,
+            "data.architectures": {k: str(v) for k, v in vars(self.architectures).items()},
+        }
+
     def transfer_batch_to_device(
         self, batch: Any, device: torch.device, dataloader_idx: int
     ) -> Any:

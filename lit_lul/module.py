@@ -17,7 +17,7 @@ from lit_lul.base_model import Phi
 from lit_lul.errors import InvalidInput
 from lit_lul.meta_objective import MetaObjective, ObjectiveSettings
 from lit_lul.metrics import UnrollMetrics
-from lit_lul.rule_file import check_shapes
+from lit_lul.rule_file import check_same, check_shapes
 from lit_lul.rules import RuleSettings, UnsupervisedUpdate
 from lit_lul.schedules import PiecewiseConstantLR
 from lit_lul.tasks.batch import UnrollBatch
@@ -80,8 +80,7 @@ class MetaLightningModule(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Make the metrics; the task families come from the datamodule."""
-        data = self.trainer.datamodule  # type: ignore[attr-defined]
-        self.cohorts_per_step = data.sizes.cohorts
+        data = self._data = self.trainer.datamodule  # type: ignore[attr-defined]
         self._log_every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         self.train_metrics = UnrollMetrics("train", [f.name for f in data.families])
         self.cohort_age = MeanMetric()
@@ -119,7 +118,7 @@ class MetaLightningModule(LightningModule):
         self.train_metrics.update(result.loss, result.accuracy, batch.family)
         self.cohort_age.update(batch.age)
         self._inner_steps += batch.unlabelled.shape[0] * batch.unlabelled.shape[1]
-        if self.truncations % self.cohorts_per_step == 0:
+        if self.truncations % self._data.sizes.cohorts == 0:
             self._outer_step()
 
     def validation_step(self, batch: UnrollBatch, batch_idx: int) -> None:
@@ -143,22 +142,25 @@ class MetaLightningModule(LightningModule):
         checkpoint["cohorts"] = {
             cohort: [list(group) for group in phi] for cohort, phi in self.cohorts.items()
         }
+        checkpoint["cohort_settings"] = self._data.cohort_settings()
         checkpoint["rule_settings"] = vars(self.rule.settings)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take θ back, and to go on training also the cohorts' φ and all else.
 
         Raises:
-            InvalidInput: when the checkpoint is of other sizes, or of θ alone where more is needed.
+            InvalidInput: when the checkpoint is of another rule or of other cohorts, or of θ alone
+                where more is needed.
         """
+        source = str(self.trainer.ckpt_path)
         state, own = checkpoint["state_dict"], self.state_dict()
         if self.trainer.state.fn != TrainerFn.FITTING:
             state = own | {name: t for name, t in state.items() if name.startswith("rule.")}
         elif "optimizer_states" not in checkpoint:
-            raise InvalidInput(
-                f"{self.trainer.ckpt_path}: holds θ alone, fit goes on from last.ckpt"
-            )
-        check_shapes(str(self.trainer.ckpt_path), state, own)
+            raise InvalidInput(f"{source}: holds θ alone, fit goes on from last.ckpt")
+        check_shapes(source, state, own)
+        if self.trainer.state.fn == TrainerFn.FITTING:
+            check_same(source, checkpoint["cohort_settings"], self._data.cohort_settings())
         checkpoint["state_dict"] = state
         self.cohorts = {
             cohort: Phi(*(tuple(group) for group in groups)).map(lambda p: p.to(self.device))

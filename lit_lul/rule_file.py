@@ -53,6 +53,19 @@ def load_rule(path: Path | str) -> UnsupervisedUpdate:
     return rule
 
 
+def check_same(
+    source: Path | str, found: Mapping[str, object], expected: Mapping[str, object]
+) -> None:
+    """Check that a file was made with the configured values.
+
+    Raises:
+        InvalidInput: naming the first value that differs.
+    """
+    for name, value in expected.items():
+        if found.get(name) != value:
+            raise InvalidInput(f"{source}: made with {name} {found.get(name)}, not {value}")
+
+
 def check_shapes(
     source: Path | str, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]
 ) -> None:

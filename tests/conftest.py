@@ -16,7 +16,6 @@ TINY: dict[str, Any] = {
         "accelerator": "cpu",
         "max_steps": 4,
         "log_every_n_steps": 1,
-        "limit_val_batches": 0,
         "enable_model_summary": False,
         "logger": [
             {"class_path": "lit_lul.loggers.RunCSVLogger", "init_args": {"save_dir": "runs"}},

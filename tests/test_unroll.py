@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from lit_lul.base_model import MLP, Phi
+from lit_lul.base_model import ACTIVATIONS, MLP, Phi
 from lit_lul.errors import InvalidInput
 from lit_lul.meta_objective import Labelled, MetaObjective, ObjectiveSettings
 from lit_lul.rules import RuleSettings, UnsupervisedUpdate
+from lit_lul.rules.settings import PRESETS
 from lit_lul.unroll import unroll
 
 BASE_MODEL = MLP((5, 4, 3), activation="tanh")
@@ -24,10 +25,8 @@ def make_rule(preset: str, **settings: Any) -> UnsupervisedUpdate:
         "top_channels": 3,
         "readout_channels": 2,
     }
-    rule = UnsupervisedUpdate(
-        RuleSettings(preset=preset, embedding_units=3, inner_rate=0.1, **sizes, **settings)
-    )
-    return rule.double()
+    sizes |= {"embedding_units": 3, "inner_rate": 0.1} | settings
+    return UnsupervisedUpdate(RuleSettings(preset=preset, **sizes)).double()
 
 
 def make_data(tasks: int, steps: int, draws: int = 2) -> tuple[Phi, Tensor, Labelled]:
@@ -103,6 +102,22 @@ def test_missing_columns_are_as_if_never_there() -> None:
     torch.testing.assert_close(objective(BASE_MODEL, phi, labelled).loss[1:], alone.loss)
 
 
+@pytest.mark.parametrize("name", PRESETS["paper"])
+def test_every_difference_between_the_presets_is_a_setting_of_its_own(name: str) -> None:
+    phi, unlabelled, _ = make_data(tasks=1, steps=1)
+    rules = [make_rule("released"), make_rule("released", **{name: PRESETS["paper"][name]})]
+    outcomes = []
+    for rule in rules:
+        generator = torch.Generator().manual_seed(5)
+        for parameter in rule.parameters():
+            noise = torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
+            parameter.data.add_(0.3 * noise)
+        following = rule(BASE_MODEL, phi, unlabelled[0])
+        outcomes.append(torch.cat([p.flatten() for group in following for p in group]))
+    assert (outcomes[0] - outcomes[1]).abs().max() > 1e-9
+    assert getattr(rules[1].settings, name) == PRESETS["paper"][name]
+
+
 def test_recomputation_changes_no_gradient() -> None:
     gradients = []
     for recompute in (False, True):
@@ -134,8 +149,6 @@ def test_singular_regression_gives_nan_not_an_exception() -> None:
 
 
 def test_every_activation_runs() -> None:
-    from lit_lul.base_model import ACTIVATIONS
-
     rule = make_rule("released")
     phi, unlabelled, _ = make_data(tasks=1, steps=1)
     outcomes = [rule(MLP((5, 4, 3), name), phi, unlabelled[0]) for name in ACTIVATIONS]
