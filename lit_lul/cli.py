@@ -82,30 +82,25 @@ class LitLulCLI(LightningCLI):
 
     def after_fit(self) -> None:
         """Say where everything lies and what was learned."""
+        self._report()
+
+    def after_validate(self) -> None:
+        """Say what was measured."""
+        self._report()
+
+    def after_test(self) -> None:
+        """Say what was measured."""
+        self._report()
+
+    def _report(self) -> None:
         if not self.trainer.is_global_zero:
             return
         callbacks = self.config_init[self.subcommand]
-        report(self.trainer, callbacks.held_out, callbacks.checkpoint)
-
-
-def report(trainer: Trainer, held_out: HeldOutCurve, checkpoint: RunCheckpoint) -> None:
-    """Print the outcome of a run."""
-    numbers, picture = held_out.files(trainer)
-    curve, untrained = held_out.curves[max(held_out.curves)], held_out.untrained
-    rows = {
-        "before the rule": (curve, 0),
-        f"after {curve.steps[-1]} inner steps": (curve, -1),
-        "untrained rule": (untrained, -1),
-    }
-    protocol = held_out.protocol
-    console = Console(soft_wrap=True, highlight=False)
-    console.print(
-        f"\nHeld-out digits, {protocol.labels_per_class} labels per class, {protocol.draws} draws:"
-    )
-    for name, (c, i) in rows.items():
-        console.print(f"  {name:<24}{c.mean[i]:.1%} ± {c.standard_error[i]:.1%}")
-    console.print(f"θ        {checkpoint.folder(trainer) / 'theta.safetensors'}")
-    console.print(f"curve    {numbers}\npicture  {picture}")
+        console = Console(soft_wrap=True, highlight=False)
+        console.print("\n" + callbacks.held_out.summary(self.trainer))
+        if self.subcommand == "fit":
+            folder = callbacks.checkpoint.folder(self.trainer)
+            console.print(f"θ        {folder / 'theta.safetensors'}")
 
 
 def main(args: list[str] | None = None) -> None:

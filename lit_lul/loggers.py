@@ -1,47 +1,62 @@
 """The CSV log of a run, which goes on where a resumed run does."""
 
 import csv
-import warnings
 from pathlib import Path
 from typing import Any
 
+from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers.csv_logs import ExperimentWriter
+
+from lit_lul.atomic import replace_file
 
 
 class RunCSVLogger(CSVLogger):
-    """Lightning's CSVLogger, but a run that is resumed keeps the rows it goes on from.
-
-    Rows at and after the first step that the resumed run logs were written by the run it replaces,
-    and are dropped.
-    """
-
-    _earlier: list[dict[str, Any]] | None = None
+    """Lightning's CSVLogger, but a run that is resumed keeps the rows it goes on from."""
 
     @property
+    @rank_zero_experiment
     def experiment(self) -> Any:
-        """The writer; opening it would delete an existing file, so its rows are read first."""
+        """The writer of `metrics.csv`."""
         if self._experiment is None:
-            self._earlier = _rows(Path(self.log_dir) / "metrics.csv")
-            with warnings.catch_warnings():  # of deleting what was just read
-                warnings.filterwarnings("ignore", "Experiment logs directory")
-                return super().experiment
-        return super().experiment
-
-    def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
-        """Add a row."""
-        writer = self.experiment
-        if self._earlier and step is not None:
-            writer.metrics = [row for row in self._earlier if int(row["step"]) < step]
-        self._earlier = None
-        super().log_metrics(metrics, step)
+            self._experiment = _GoingOnWriter(log_dir=self.log_dir)
+        return self._experiment
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
-    if not path.is_file():
-        return []
-    with path.open(newline="") as file:
-        return [
-            {name: value for name, value in row.items() if value}
-            for row in csv.DictReader(file)
-            if (row.get("step") or "").isdigit()
-        ]
+class _GoingOnWriter(ExperimentWriter):
+    """Appends to the file that is there.
+
+    Rows at and after the first step that is logged were written by a run that this one replaces:
+    they are dropped then, and not before.
+    """
+
+    _opened = False
+
+    def _check_log_dir_exists(self) -> None:
+        """Leave an existing file alone, where Lightning's writer deletes it."""
+
+    def log_metrics(self, metrics_dict: dict[str, float], step: int | None = None) -> None:
+        """Add a row, which `save` appends to the file."""
+        if not self._opened and step is not None:
+            self._drop_rows_from(step)
+        self._opened = True
+        super().log_metrics(metrics_dict, step)
+
+    def _drop_rows_from(self, step: int) -> None:
+        path = Path(self.metrics_file_path)
+        if not path.is_file():
+            return
+        with path.open(newline="") as file:
+            reader = csv.DictReader(file)
+            self.metrics_keys: list[str] = list(reader.fieldnames or [])
+            rows: list[dict[str, Any]] = [row for row in reader if _step(row) < step]
+        with replace_file(path) as temporary, temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, self.metrics_keys)
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+def _step(row: dict[str, Any]) -> float:
+    """The row's step; of a row cut short by a crash, one that no run keeps."""
+    step = row.get("step") or ""
+    return int(step) if step.isdigit() else float("inf")

@@ -160,7 +160,8 @@ class MetaLightningModule(LightningModule):
             raise InvalidInput(f"{source}: holds θ alone, fit goes on from last.ckpt")
         check_shapes(source, state, own)
         if self.trainer.state.fn == TrainerFn.FITTING:
-            check_same(source, checkpoint["cohort_settings"], self._data.cohort_settings())
+            made_with = checkpoint.get("cohort_settings", {})
+            check_same(source, made_with, self._data.cohort_settings())
         checkpoint["state_dict"] = state
         self.cohorts = {
             cohort: Phi(*(tuple(group) for group in groups)).map(lambda p: p.to(self.device))

@@ -18,6 +18,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from lit_lul.datamodule import TaskDataModule
+from lit_lul.errors import InvalidInput
 from lit_lul.module import MetaLightningModule
 from lit_lul.rule_file import load_rule
 from lit_lul.rules import RuleSettings
@@ -144,6 +145,21 @@ def test_killed_run_goes_on_exactly(run_folder: Path) -> None:
     lit_lul("fit", "--config", "tiny.yaml", *long, "--ckpt_path", "last")
     assert metrics(killed) == metrics(log_folder(run_folder))
     same_theta(killed, log_folder(run_folder))
+
+
+def test_failed_resume_loses_no_log(run_folder: Path) -> None:
+    lit_lul("fit", "--config", "tiny.yaml")
+    before = (log_folder(run_folder) / "metrics.csv").read_bytes()
+    with pytest.raises(InvalidInput, match="tasks"):
+        lit_lul("fit", "--config", "tiny.yaml", "--ckpt_path=last", "--data.sizes.tasks=3")
+    assert (log_folder(run_folder) / "metrics.csv").read_bytes() == before
+
+
+def test_finished_run_goes_on_with_more_steps(run_folder: Path) -> None:
+    lit_lul("fit", "--config", "tiny.yaml", "--trainer.max_steps=6")
+    lit_lul("fit", "--config", "tiny.yaml", "--trainer.max_steps=4")
+    lit_lul("fit", "--config", "tiny.yaml", "--trainer.max_steps=6", "--ckpt_path=last")
+    same_theta(log_folder(run_folder, 0), log_folder(run_folder, 1))
 
 
 def same_theta(*folders: Path) -> None:

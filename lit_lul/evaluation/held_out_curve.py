@@ -119,6 +119,28 @@ class HeldOutCurve(Callback):
         folder = Path(trainer.log_dir or trainer.default_root_dir)
         return folder / f"{NAME}_curve.csv", folder / f"{NAME}_curve.png"
 
+    def summary(self, trainer: Trainer) -> str:
+        """What the last curve shows, and where it lies, for a person to read."""
+        curve = self.curves[max(self.curves)]
+        rows = {
+            "before the rule": (curve, 0),
+            f"after {curve.steps[-1]} inner steps": (curve, -1),
+            "untrained rule": (self.untrained, -1),
+        }
+        head = f"{self.protocol.labels_per_class} labels per class, {self.protocol.draws} draws:"
+        numbers, picture = self.files(trainer)
+        return "\n".join(
+            [
+                f"Held-out {NAME}, {head}",
+                *(
+                    f"  {name:<24}{c.mean[i]:.1%} ± {c.standard_error[i]:.1%}"
+                    for name, (c, i) in rows.items()
+                ),
+                f"curve    {numbers}",
+                f"picture  {picture}",
+            ]
+        )
+
     def _measure_untrained(self, pl_module: Any) -> None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(UNTRAINED_SEED)
