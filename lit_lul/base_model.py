@@ -55,11 +55,6 @@ class Phi(NamedTuple):
         """Apply `function` to every tensor."""
         return Phi(*(tuple(function(tensor) for tensor in group) for group in self))
 
-    def is_finite(self) -> Tensor:
-        """Whether all parameters of a task are finite, (T,) bool."""
-        tensors = [tensor for group in self for tensor in group]
-        return torch.stack([t.isfinite().flatten(1).all(1) for t in tensors]).all(0)
-
 
 class Activations(NamedTuple):
     """What one forward pass computes (App. 16); index l holds layer l."""

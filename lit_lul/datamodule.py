@@ -11,14 +11,10 @@ from lit_lul.errors import InvalidInput
 from lit_lul.schedules import ProblemLength, UnrollLength
 from lit_lul.tasks.augmentation import Augmentation
 from lit_lul.tasks.batch import UnrollBatch, make_batch
-from lit_lul.tasks.cohorts import (
-    Architectures,
-    CohortSampler,
-    CohortSettings,
-    SamplerState,
-    TruncationDraw,
-)
+from lit_lul.tasks.cohorts import CohortSampler, SamplerState
+from lit_lul.tasks.draw import TruncationDraw
 from lit_lul.tasks.families import Family, GlyphTasks
+from lit_lul.tasks.settings import Architectures, CohortSettings
 
 ROLLOUT_SEED = {"validate": 1, "test": 2}
 """Keeps the tasks of validation and test apart from each other and the same in every run."""

@@ -80,8 +80,9 @@ class MetaLightningModule(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Make the metrics; the task families come from the datamodule."""
-        data = self._data = self.trainer.datamodule  # type: ignore[attr-defined]
-        self._log_every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        trainer: Any = self.trainer  # Lightning sets these two without declaring them
+        data = self._data = trainer.datamodule
+        self._log_every = trainer.log_every_n_steps
         self.train_metrics = UnrollMetrics("train", [f.name for f in data.families])
         self.cohort_age = MeanMetric()
         self.cohort_age.persistent(True)

@@ -74,7 +74,9 @@ def check_shapes(
     Raises:
         InvalidInput: naming the first tensor that differs.
     """
-    for name in sorted(expected.keys() | found.keys()):
+    for name in sorted(
+        expected.keys() | found.keys(), key=lambda n: (not n.startswith("rule."), n)
+    ):
         shapes = [
             list(tensors[name].shape) if name in tensors else "nothing"
             for tensors in (found, expected)

@@ -13,16 +13,11 @@ from lit_lul.errors import InvalidInput
 from lit_lul.schedules import ProblemLength, UnrollLength
 from lit_lul.tasks.augmentation import Augmentation, coefficients, make_inputs, place
 from lit_lul.tasks.batch import UnrollBatch, make_batch
-from lit_lul.tasks.cohorts import (
-    Architectures,
-    CohortSampler,
-    CohortSettings,
-    SamplerState,
-    TruncationDraw,
-    distinct,
-)
+from lit_lul.tasks.cohorts import CohortSampler, SamplerState, distinct
+from lit_lul.tasks.draw import TruncationDraw
 from lit_lul.tasks.families import Family, GlyphTasks
 from lit_lul.tasks.image_set import ImageSet
+from lit_lul.tasks.settings import Architectures, CohortSettings
 
 SIDE = 6
 PLAIN = Augmentation(permutation=0, task_mask=0, example_mask=0, image_shift=0)

@@ -23,8 +23,8 @@ from lit_lul.module import MetaLightningModule
 from lit_lul.rule_file import load_rule
 from lit_lul.rules import RuleSettings
 from lit_lul.schedules import ProblemLength
-from lit_lul.tasks.cohorts import Architectures, CohortSettings
 from lit_lul.tasks.families import GlyphTasks
+from lit_lul.tasks.settings import Architectures, CohortSettings
 
 CLOCK = {"train/inner_steps_per_second"}
 

@@ -98,7 +98,8 @@ class TopSignal(nn.Module):
         m = self.gather(embedding.unsqueeze(-1))
         m = self.mix_units(m.transpose(1, 3).contiguous())
         m = self.refine(m.transpose(1, 3).contiguous())
-        return self.readout(m)  # type: ignore[no-any-return]
+        d: Tensor = self.readout(m)
+        return d
 
 
 class Residual(nn.Module):
@@ -114,7 +115,8 @@ class Residual(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(T, N, B, channels_in) to (T, N, B, channels)."""
         m = self.batch(x)
-        return m + self.units(m)  # type: ignore[no-any-return]
+        both: Tensor = m + self.units(m)
+        return both
 
 
 class HiddenState(nn.Module):
@@ -160,7 +162,8 @@ class HiddenState(nn.Module):
         m = torch.stack([x, z, sine.expand_as(x), cosine.expand_as(x)], dim=-1)  # App. 83
         m = self.input_norm(torch.cat([m, d], dim=-1))  # App. 84, 93
         m = torch.cat([per_unit.unsqueeze(2).expand(*x.shape, -1), m], dim=-1)  # App. 95
-        return self.stack(m)  # type: ignore[no-any-return]
+        h: Tensor = self.stack(m)
+        return h
 
 
 def unit_positions(

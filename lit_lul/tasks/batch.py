@@ -8,7 +8,7 @@ from torch import Tensor
 from lit_lul.base_model import MLP
 from lit_lul.meta_objective import Labelled
 from lit_lul.tasks.augmentation import coefficients, make_inputs
-from lit_lul.tasks.cohorts import TruncationDraw
+from lit_lul.tasks.draw import TruncationDraw
 
 
 @dataclass

@@ -5,122 +5,23 @@ a run goes on where it stopped from four integers per cohort, and ranks differ b
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lit_lul.base_model import MLP
 from lit_lul.errors import InvalidInput
 from lit_lul.schedules import ProblemLength, UnrollLength
-from lit_lul.tasks.augmentation import COEFFICIENTS, Augmentation, TaskInputs, sample_placement
+from lit_lul.tasks.augmentation import COEFFICIENTS, Augmentation, sample_placement
+from lit_lul.tasks.draw import TruncationDraw
 from lit_lul.tasks.families import Family
 from lit_lul.tasks.image_set import ImageSet
+from lit_lul.tasks.settings import Architectures, CohortSettings
 
 _LENGTH, _TASKS, _TRUNCATION = 1, 2, 3
 """What a generator is for; part of its seed."""
-
-
-@dataclass
-class Architectures:
-    """Base models that cohorts draw from (section 4.2).
-
-    Raises:
-        InvalidInput: for bounds below one or in the wrong order.
-    """
-
-    hidden_layers: tuple[int, int] = (2, 5)
-    """Bounds on the hidden layers, both included; the embedding comes on top."""
-    hidden_units: tuple[int, int] = (64, 512)
-    """Bounds on the units of every hidden layer, both included."""
-    activation: str = "relu"
-    """Nonlinearity of all layers: relu, leaky_relu, elu, swish, tanh, sigmoid, step or identity."""
-
-    def __post_init__(self) -> None:
-        for name in ("hidden_layers", "hidden_units"):
-            low, high = getattr(self, name)
-            if not 1 <= low <= high:
-                raise InvalidInput(
-                    f"{name} from {low} to {high}: expected 1 <= lower <= upper bound"
-                )
-        MLP((1, 1), self.activation)
-
-    def sample(self, inputs: int, embedding_units: int, rng: np.random.Generator) -> MLP:
-        """Draw an architecture for `inputs` input dimensions."""
-        layers = int(rng.integers(*self.hidden_layers, endpoint=True))
-        units = int(rng.integers(*self.hidden_units, endpoint=True))
-        return MLP((inputs, *[units] * layers, embedding_units), self.activation)
-
-
-@dataclass
-class CohortSettings:
-    """Sizes of cohorts and of their minibatches.
-
-    Raises:
-        InvalidInput: for a size below one.
-    """
-
-    cohorts: int = 8
-    """Cohorts in flight on every rank; an outer step takes one truncation of each."""
-    tasks: int = 32
-    """T, tasks of a cohort; cohorts × tasks × ranks is the meta-batch (256 in H.2)."""
-    batch_size: int = 128
-    """B, unlabelled examples per task and inner step."""
-    labels_per_class: int = 10
-    """Examples of each class in each of the two labelled batches."""
-    draws: int = 5
-    """R, draws of the labelled batches that the meta-objective is averaged over (H.2)."""
-
-    def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            if value < 1:
-                raise InvalidInput(f"{name} {value}: expected one or more")
-
-
-@dataclass
-class TruncationDraw:
-    """All that is random about one truncation; the images themselves stay where they are."""
-
-    cohort: int
-    """Which cohort, counted over all ranks."""
-    fresh: bool
-    """Whether the cohort starts a new inner problem, with new φ."""
-    age: int
-    """Inner steps since the problem started."""
-    base_model: MLP
-    phi_seed: int
-    """Seeds the initial φ of a fresh cohort."""
-    mask_seed: int
-    """Seeds the per-example masks."""
-    family: Tensor
-    """Index of every task's family, (T,)."""
-    inputs: TaskInputs
-    unlabelled_rows: Tensor
-    """(U, T, B)."""
-    unlabelled_placement: Tensor | None
-    """(U, T, B, 3), or None where no image moves."""
-    labelled_rows: Tensor
-    """Support, then query: (R, T, 2K)."""
-    labelled_placement: Tensor | None
-    """(R, T, 2K, 3)."""
-    classes: Tensor
-    """Class of every labelled example within its task, (2K,)."""
-    is_class: Tensor
-    """(T, C)."""
-    is_target: Tensor
-    """(T, C)."""
-
-    def to(self, device: torch.device) -> "TruncationDraw":
-        """The same with every tensor on a device."""
-        moved: dict[str, Any] = {
-            name: value.to(device, non_blocking=True)
-            for name, value in vars(self).items()
-            if isinstance(value, Tensor)
-        }
-        inputs = TaskInputs(*(t.to(device, non_blocking=True) for t in self.inputs))
-        return replace(self, inputs=inputs, **moved)
 
 
 @dataclass
