@@ -1,17 +1,21 @@
 """The command line: fit, validate and test on LightningCLI."""
 
+import sys
 from argparse import ArgumentError
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import set_parsing_settings
+from jsonargparse import auto_cli, set_parsing_settings
 from lightning import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from rich.console import Console
 
+from lit_lul.apply import predict
 from lit_lul.checkpoints import AtomicCheckpointIO, RunCheckpoint
+from lit_lul.config_files import with_bases
 from lit_lul.datamodule import TaskDataModule
 from lit_lul.errors import InvalidInput
+from lit_lul.evaluation.held_out import HeldOut
 from lit_lul.evaluation.held_out_curve import HeldOutCurve
 from lit_lul.module import MetaLightningModule
 from lit_lul.progress import OuterStepProgressBar
@@ -22,6 +26,12 @@ LOGGERS = [
     for name in FILE_LOGGERS
 ]
 """Where a run is logged whose configuration does not say it."""
+
+
+DESCRIPTION = (
+    "Meta-train unsupervised learning rules and evaluate them. "
+    "To apply a rule to a dataset of yours: predict (see predict --help)."
+)
 
 
 class LitLulCLI(LightningCLI):
@@ -39,7 +49,12 @@ class LitLulCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the callbacks that every run has, and link what must agree."""
-        parser.add_lightning_class_args(HeldOutCurve, "held_out")
+        parser.add_argument(
+            "--held_out",
+            type=dict[str, HeldOut],
+            default={"digits": HeldOut()},
+            help="curves on data that meta-training never sees, each under a name of its own",
+        )
         parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
         parser.link_arguments("seed_everything", "data.seed")
         parser.link_arguments("model.rule.embedding_units", "data.embedding_units")
@@ -74,7 +89,9 @@ class LitLulCLI(LightningCLI):
         """Make the trainer with this package's progress bar and checkpoint files."""
         config = self.config_init[self.subcommand].trainer
         config.plugins = [*(config.plugins or []), AtomicCheckpointIO()]
-        config.callbacks = [*(config.callbacks or []), OuterStepProgressBar()]
+        held_out, data_root = self.config_init[self.subcommand].held_out, self.datamodule.data_root
+        self.curves = [HeldOutCurve(name, entry, data_root) for name, entry in held_out.items()]
+        config.callbacks = [*(config.callbacks or []), OuterStepProgressBar(), *self.curves]
         return super().instantiate_trainer(**kwargs)
 
     def _parse_ckpt_path(self) -> None:
@@ -95,11 +112,11 @@ class LitLulCLI(LightningCLI):
     def _report(self) -> None:
         if not self.trainer.is_global_zero:
             return
-        callbacks = self.config_init[self.subcommand]
         console = Console(soft_wrap=True, highlight=False)
-        console.print("\n" + callbacks.held_out.summary(self.trainer))
+        for curve in self.curves:
+            console.print("\n" + curve.summary(self.trainer))
         if self.subcommand == "fit":
-            folder = callbacks.checkpoint.folder(self.trainer)
+            folder = self.config_init[self.subcommand].checkpoint.folder(self.trainer)
             console.print(f"θ        {folder / 'theta.safetensors'}")
 
 
@@ -113,17 +130,27 @@ def main(args: list[str] | None = None) -> None:
         omegaconf_absolute_to_relative_paths=True,
         docstring_parse_attribute_docstrings=True,
     )
+    arguments = with_bases(sys.argv[1:] if args is None else args)
+    if args is None:
+        sys.argv[1:] = arguments
     parser = {"parser_mode": "omegaconf+", "exit_on_error": False}
     try:
+        if arguments[:1] == ["predict"]:
+            auto_cli(predict, args=arguments[1:], prog="lit_lul predict", exit_on_error=False)
+            return
         LitLulCLI(
             MetaLightningModule,
             TaskDataModule,
-            args=args,
+            args=None if args is None else arguments,
             trainer_defaults={"logger": LOGGERS, "num_sanity_val_steps": 0},
             seed_everything_default=0,
             auto_configure_optimizers=False,
             save_config_kwargs={"overwrite": True},
-            parser_kwargs=parser | dict.fromkeys(LitLulCLI.subcommands(), parser),
+            parser_kwargs={
+                "description": DESCRIPTION,
+                **parser,
+                **dict.fromkeys(LitLulCLI.subcommands(), parser),
+            },
         )
     except ArgumentError as error:
         raise InvalidInput(" ".join(str(error).split())) from error

@@ -13,7 +13,9 @@ from lit_lul.tasks.augmentation import Augmentation
 from lit_lul.tasks.batch import UnrollBatch, make_batch
 from lit_lul.tasks.cohorts import CohortSampler, SamplerState
 from lit_lul.tasks.draw import TruncationDraw
-from lit_lul.tasks.families import Family, GlyphTasks
+from lit_lul.tasks.families import TaskSource
+from lit_lul.tasks.glyph_tasks import GlyphTasks
+from lit_lul.tasks.image_tasks import ImageTasks
 from lit_lul.tasks.settings import Architectures, CohortSettings
 
 ROLLOUT_SEED = {"validate": 1, "test": 2}
@@ -21,16 +23,19 @@ ROLLOUT_SEED = {"validate": 1, "test": 2}
 
 
 class TaskDataModule(LightningDataModule):
-    """Samples cohorts of tasks from rendered glyphs.
+    """Samples cohorts of tasks from rendered glyphs and from datasets of images.
 
     An outer step takes one truncation of every cohort in flight, on every rank; cohorts take turns
-    within it. Validation and test roll out fresh cohorts of characters that training never sees.
+    within it. Validation and test roll out fresh cohorts of characters and classes that training
+    never sees.
 
     Args:
-        side: height and width of the images, in pixels (14 in H.1.1).
         embedding_units: E, units of the base model's top layer; the rule's own.
         seed: the run's seed; with it all data of a run is determined.
-        glyphs: kinds of task.
+        glyphs: tasks of rendered characters.
+        images: tasks of image datasets, each under a name of its own.
+        data_root: folder that holds datasets under their hub names, searched first; null for the
+            environment variable LIT_LUL_DATA.
         sizes: sizes of cohorts and minibatches.
         architectures: base models.
         augmentation: changes to inputs.
@@ -42,10 +47,11 @@ class TaskDataModule(LightningDataModule):
 
     def __init__(
         self,
-        side: int = 14,
         embedding_units: int = 32,
         seed: int = 0,
         glyphs: GlyphTasks = GlyphTasks(),
+        images: dict[str, ImageTasks] | None = None,
+        data_root: str | None = None,
         sizes: CohortSettings = CohortSettings(),
         architectures: Architectures = Architectures(),
         augmentation: Augmentation = Augmentation(),
@@ -60,26 +66,31 @@ class TaskDataModule(LightningDataModule):
                 f"{validation_cohorts} validation_cohorts of {validation_steps} validation_steps: "
                 "expected one or more of each"
             )
-        self.side, self.embedding_units, self.seed = side, embedding_units, seed
-        self.glyphs, self.sizes, self.architectures = glyphs, sizes, architectures
+        self.embedding_units, self.seed = embedding_units, seed
+        self.glyphs, self.images, self.data_root = glyphs, images or {}, data_root
+        self.sizes, self.architectures = sizes, architectures
         self.augmentation = augmentation
         self.unroll_length, self.problem_length = unroll_length, problem_length
         self.validation_cohorts, self.validation_steps = validation_cohorts, validation_steps
 
     def prepare_data(self) -> None:
-        """Render the glyphs into the cache, once per machine."""
-        self.glyphs.load(self.side)
+        """Render or decode all images into the cache, once per machine."""
+        self._load()
 
     def setup(self, stage: str) -> None:
-        """Load the glyphs from the cache."""
-        self._images, self.families, self.validation_families = self.glyphs.load(self.side)
-        self._on_device = self._images.images
+        """Load all images from the cache."""
+        self._training, self._validation = self._load()
+        self._on_device = [source.images.images for source in self._training]
+        self._held_out_on_device = [source.images.images for source in self._validation]
+        self.families = [f.name for source in self._training for f in source.families]
+        self.validation_families = [f.name for source in self._validation for f in source.families]
 
     def train_dataloader(self) -> "TruncationLoader":
         """One `UnrollBatch` after another, without end or for the trainer's outer steps."""
         trainer = self.trainer
         assert trainer is not None, "set by the trainer"
-        sampler = self._sampler(self.families, self.seed, trainer.global_rank * self.sizes.cohorts)
+        first_cohort = trainer.global_rank * self.sizes.cohorts
+        sampler = self._sampler(self._training, self.seed, first_cohort)
         length = trainer.max_steps * self.sizes.cohorts if trainer.max_steps > 0 else None
         self._loader = TruncationLoader(sampler, length)
         return self._loader
@@ -96,7 +107,8 @@ class TaskDataModule(LightningDataModule):
         """What the φ of a cohort in flight depends on, as plain values."""
         return {
             "data.seed": self.seed,
-            "data.side": self.side,
+            "data.glyphs.side": self.glyphs.side,
+            "data.images": {name: str(tasks) for name, tasks in self.images.items()},
             "data.sizes.cohorts": self.sizes.cohorts,
             "data.sizes.tasks": self.sizes.tasks,
             "data.architectures": {k: str(v) for k, v in vars(self.architectures).items()},
@@ -107,20 +119,34 @@ class TaskDataModule(LightningDataModule):
     ) -> Any:
         """Move a draw; the images follow once and stay there."""
         draw, state = batch
-        self._on_device = self._on_device.to(device)
+        images = self._held_out_on_device if state is None else self._on_device
+        images[draw.source] = images[draw.source].to(device)
         return draw.to(device), state
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> UnrollBatch:
         """Gather, augment and permute on the device, and note how far training has come."""
         draw, state = batch
+        images = self._held_out_on_device if state is None else self._on_device
         if state is not None:
             self._loader.state = state
-        return make_batch(draw, self._on_device, self.augmentation.max_shift)
+        return make_batch(draw, images[draw.source], self.augmentation.max_shift)
 
-    def _sampler(self, families: list[Family], seed: int, first_cohort: int) -> CohortSampler:
+    def _load(self) -> tuple[list[TaskSource], list[TaskSource]]:
+        """The sources of training, and those of validation."""
+        loaded: list[tuple[TaskSource, TaskSource | None]] = []
+        if self.glyphs.weight > 0:
+            loaded.append(self.glyphs.load())
+        for name, tasks in self.images.items():
+            if tasks.weight > 0:
+                loaded.append(tasks.load(name, self.data_root))
+        validation = [held_out for _, held_out in loaded if held_out is not None]
+        if not validation:
+            raise InvalidInput("data: expected glyphs or images with held-out classes, with weight")
+        return [training for training, _ in loaded], validation
+
+    def _sampler(self, sources: list[TaskSource], seed: int, first_cohort: int) -> CohortSampler:
         return CohortSampler(
-            self._images,
-            families,
+            sources,
             self.sizes,
             self.architectures,
             self.augmentation,
@@ -132,7 +158,7 @@ class TaskDataModule(LightningDataModule):
         )
 
     def _rollouts(self, stage: str) -> "RolloutLoader":
-        sampler = self._sampler(self.validation_families, 0, 0)
+        sampler = self._sampler(self._validation, 0, 0)
         draws = [
             sampler.draw(
                 cohort,

@@ -83,11 +83,11 @@ class MetaLightningModule(LightningModule):
         trainer: Any = self.trainer  # Lightning sets these two without declaring them
         data = self._data = trainer.datamodule
         self._log_every = trainer.log_every_n_steps
-        self.train_metrics = UnrollMetrics("train", [f.name for f in data.families])
+        self.train_metrics = UnrollMetrics("train", data.families)
         self.cohort_age = MeanMetric()
         self.cohort_age.persistent(True)
-        held_out = [f.name for f in data.validation_families]
-        self.rollout_metrics = UnrollMetrics("test" if stage == "test" else "val", held_out)
+        rolled_out = "test" if stage == "test" else "val"
+        self.rollout_metrics = UnrollMetrics(rolled_out, data.validation_families)
         self._inner_steps, self._since = 0, time.perf_counter()
 
     def configure_optimizers(self) -> Any:

@@ -34,8 +34,7 @@ TINY: dict[str, Any] = {
         "optimizer": {"class_path": "torch.optim.Adam", "init_args": {"lr": 0.002}},
     },
     "data": {
-        "side": 8,
-        "glyphs": {"ways": [3]},
+        "glyphs": {"side": 8, "ways": [3]},
         "sizes": {"cohorts": 2, "tasks": 2, "batch_size": 6, "labels_per_class": 2, "draws": 2},
         "architectures": {"hidden_layers": [1, 2], "hidden_units": [4, 7]},
         "problem_length": {"first": 6, "last": 6, "over": 1, "spread": 0.5},
@@ -43,12 +42,15 @@ TINY: dict[str, Any] = {
         "validation_steps": 2,
     },
     "held_out": {
-        "every_n_outer_steps": 2,
-        "hidden_units": [5],
-        "inner_steps": 2,
-        "probes": 2,
-        "batch_size": 6,
-        "draws": 2,
+        "digits": {
+            "every_n_outer_steps": 2,
+            "hidden_units": [5],
+            "inner_steps": 2,
+            "points": 2,
+            "batch_size": 6,
+            "probes": ["ridge", "logistic"],
+            "draws": 2,
+        },
     },
     "checkpoint": {"every_n_outer_steps": 2},
 }

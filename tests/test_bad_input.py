@@ -27,11 +27,12 @@ SMALL: dict[str, Any] = {"hidden_channels": 4, "error_channels": 3, "top_channel
         (["--data.architectures.hidden_units=[0,4]"], "hidden_units"),
         (["--data.sizes.labels_per_class=30"], "labels per class"),
         (["--data.glyphs.ways=[5000]"], "5000"),
-        (["--held_out.labels_per_class=200"], "labels_per_class 200"),
-        (["--held_out.draws=1"], "draws 1"),
-        (["--held_out.activation=gelu"], "gelu"),
+        (["--held_out.digits.labels_per_class=200"], "labels_per_class 200"),
+        (["--held_out.digits.draws=1"], "draws 1"),
+        (["--held_out.digits.activation=gelu"], "gelu"),
         (["--model.clip_norm=0"], "clip_norm"),
         (["--modle.clip_norm=1"], "modle"),
+        (["--held_out.digits.probes=[]"], "probes"),
         (["--config=nowhere.yaml"], "nowhere.yaml"),
         (["--ckpt_path=last"], "last"),
         (["--ckpt_path=nowhere.ckpt"], "nowhere.ckpt"),
@@ -46,7 +47,11 @@ def test_bad_options_are_named(run_folder: Path, options: list[str], culprit: st
 
 
 def test_one_line_and_no_traceback(run_folder: Path) -> None:
-    for option in ("--held_out.draws=1", "--model.rule.preset=newest", "--modle.clip_norm=1"):
+    for option in (
+        "--held_out.digits.draws=1",
+        "--model.rule.preset=newest",
+        "--modle.clip_norm=1",
+    ):
         done = subprocess.run(
             [sys.executable, "-m", "lit_lul", "fit", "--config", "tiny.yaml", option],
             capture_output=True,

@@ -15,7 +15,8 @@ from lit_lul.tasks.augmentation import Augmentation, coefficients, make_inputs, 
 from lit_lul.tasks.batch import UnrollBatch, make_batch
 from lit_lul.tasks.cohorts import CohortSampler, SamplerState, distinct
 from lit_lul.tasks.draw import TruncationDraw
-from lit_lul.tasks.families import Family, GlyphTasks
+from lit_lul.tasks.families import Family, TaskSource
+from lit_lul.tasks.glyph_tasks import GlyphTasks
 from lit_lul.tasks.image_set import ImageSet
 from lit_lul.tasks.settings import Architectures, CohortSettings
 
@@ -33,11 +34,18 @@ def images() -> ImageSet:
 
 
 def make_sampler(images: ImageSet, **changes: Any) -> CohortSampler:
-    """A sampler of three kinds of task."""
+    """A sampler of three kinds of task of grey images, and one of colour."""
     families = [
         Family("plain", (0, 1, 2, 3, 4, 5), 3, False, 3.0),
         Family("turned", (2, 3, 4, 5, 6, 7), 3, True, 1.0),
         Family("wide", (0, 1, 2, 3, 4, 5, 6), 5, False, 4.0),
+    ]
+    colour = ImageSet(
+        images.images[:, :, :4, :4].repeat(1, 3, 1, 1), images.class_start, images.class_names
+    )
+    sources = [
+        TaskSource(images, families),
+        TaskSource(colour, [Family("colour", (0, 1, 2, 3), 3, False, 2.0)]),
     ]
     arguments: dict[str, Any] = {
         "settings": CohortSettings(cohorts=3, tasks=4, batch_size=7, labels_per_class=3, draws=2),
@@ -49,7 +57,7 @@ def make_sampler(images: ImageSet, **changes: Any) -> CohortSampler:
         "seed": 1,
         "first_cohort": 0,
     }
-    return CohortSampler(images, families, **(arguments | changes))
+    return CohortSampler(sources, **(arguments | changes))
 
 
 def draws(sampler: CohortSampler, n: int) -> list[TruncationDraw]:
@@ -108,8 +116,17 @@ def test_seed_and_rank_determine_the_data(images: ImageSet) -> None:
 def test_families_have_their_shares(images: ImageSet) -> None:
     sampler = make_sampler(images, problem_length=ProblemLength(1, 1, 1, 0))
     counts = Counter(f for d in draws(sampler, 600) for f in d.family.tolist())
-    shares = np.array([counts[i] for i in range(3)]) / sum(counts.values())
-    np.testing.assert_allclose(shares, [3 / 8, 1 / 8, 4 / 8], atol=0.05)
+    shares = np.array([counts[i] for i in range(4)]) / sum(counts.values())
+    np.testing.assert_allclose(shares, [0.3, 0.1, 0.4, 0.2], atol=0.05)
+
+
+def test_cohorts_keep_to_one_source(images: ImageSet) -> None:
+    seen = set()
+    for draw in draws(make_sampler(images), 200):
+        seen.add(draw.source)
+        assert all((f == 3) == (draw.source == 1) for f in draw.family.tolist())
+        assert draw.base_model.sizes[0] == [SIDE**2, 3 * 4**2][draw.source]
+    assert seen == {0, 1}
 
 
 def test_examples_belong_to_their_classes(images: ImageSet) -> None:
@@ -192,14 +209,14 @@ def test_distinct_indices_are_uniform() -> None:
 
 
 def test_training_never_sees_held_out_characters() -> None:
-    _, training, held_out = GlyphTasks().load(8)
-    seen = {c for family in training for c in family.pool}
-    kept = {c for family in held_out for c in family.pool}
+    training, held_out = GlyphTasks(side=8, weight=18.0).load()
+    seen = {c for family in training.families for c in family.pool}
+    kept = {c for family in held_out.families for c in family.pool}
     assert len(kept) > 50
     assert not seen & kept
     shares = Counter[int]()
-    for family in training:
-        shares[family.ways] += round(2 * family.weight)
+    for family in training.families:
+        shares[family.ways] += round(family.weight)
     assert shares == {10: 2 + 6, 13: 2, 14: 2, 17: 2, 20: 2, 30: 2}
 
 
@@ -212,7 +229,7 @@ def test_training_never_sees_held_out_characters() -> None:
         (lambda _: Architectures(activation="gelu"), "gelu"),
         (lambda _: Augmentation(task_mask=1.5), "task_mask"),
         (lambda _: GlyphTasks(ways=[1]), "ways"),
-        (lambda _: GlyphTasks(held_out=0.0).load(8), "0 characters"),
+        (lambda _: GlyphTasks(side=8, held_out=0.0).load(), "0 to draw"),
         (lambda _: TaskDataModule(validation_steps=0), "validation_steps"),
     ],
 )

@@ -23,7 +23,7 @@ from lit_lul.module import MetaLightningModule
 from lit_lul.rule_file import load_rule
 from lit_lul.rules import RuleSettings
 from lit_lul.schedules import ProblemLength
-from lit_lul.tasks.families import GlyphTasks
+from lit_lul.tasks.glyph_tasks import GlyphTasks
 from lit_lul.tasks.settings import Architectures, CohortSettings
 
 CLOCK = {"train/inner_steps_per_second"}
@@ -48,7 +48,10 @@ def test_fit_leaves_everything_it_names(
         "checkpoints/theta.safetensors",
         "config.yaml",
         "digits_curve.csv",
+        "digits_curve.json",
         "digits_curve.png",
+        "digits_embedding.png",
+        "digits_receptive_fields.png",
         "metrics.csv",
     }
     printed = capsys.readouterr().out
@@ -57,14 +60,14 @@ def test_fit_leaves_everything_it_names(
     rows = metrics(folder)
     steps = [int(row["step"]) for row in rows if "train/meta_loss" in row]
     assert steps == [1, 2, 3, 4]
-    assert [int(row["step"]) for row in rows if "digits/accuracy_at_2" in row] == [0, 2, 4]
-    families = [name for row in rows for name in row if name.startswith("train/meta_loss/glyphs3")]
+    assert [int(row["step"]) for row in rows if "digits/ridge_at_2" in row] == [0, 2, 4]
+    families = [name for row in rows for name in row if name.startswith("train/meta_loss/glyphs-3")]
     assert families
     with (folder / "digits_curve.csv").open() as file:
         curve = list(csv.DictReader(file))
-    assert [row["outer_step"] for row in curve] == ["untrained"] * 3 + ["0"] * 3 + ["2"] * 3 + [
+    assert [row["outer_step"] for row in curve] == ["untrained"] * 6 + ["0"] * 6 + ["2"] * 6 + [
         "4"
-    ] * 3
+    ] * 6
     assert all(0 <= float(row["accuracy"]) <= 1 for row in curve)
     rule = load_rule(folder / "checkpoints" / "theta.safetensors")
     assert rule.settings.hidden_channels == 4
@@ -99,7 +102,7 @@ def test_same_seed_same_numbers(run_folder: Path) -> None:
 
 @pytest.mark.parametrize("stage", ["validate", "test"])
 def test_evaluation_of_a_checkpoint_and_of_theta_agree(run_folder: Path, stage: str) -> None:
-    lit_lul("fit", "--config", "tiny.yaml", "--held_out.every_n_outer_steps=4")
+    lit_lul("fit", "--config", "tiny.yaml", "--held_out.digits.every_n_outer_steps=4")
     trained = log_folder(run_folder) / "checkpoints"
     for name in ("last.ckpt", "theta.safetensors"):
         lit_lul(stage, "--config", "tiny.yaml", "--ckpt_path", str(trained / name))
@@ -110,10 +113,12 @@ def test_evaluation_of_a_checkpoint_and_of_theta_agree(run_folder: Path, stage: 
         name for row in from_theta for name in row if name.startswith(f"{prefix}/meta_loss/")
     }
     assert families
-    assert families <= {f"{prefix}/meta_loss/{name}" for name in ("glyphs3", "glyphs3_transformed")}
-    after_fit = [row for row in metrics(log_folder(run_folder)) if "digits/accuracy_at_2" in row]
-    measured = [row for row in from_theta if "digits/accuracy_at_2" in row]
-    assert measured[0]["digits/accuracy_at_2"] == after_fit[-1]["digits/accuracy_at_2"]
+    assert families <= {
+        f"{prefix}/meta_loss/{name}" for name in ("glyphs-3", "glyphs-3-transformed")
+    }
+    after_fit = [row for row in metrics(log_folder(run_folder)) if "digits/ridge_at_2" in row]
+    measured = [row for row in from_theta if "digits/ridge_at_2" in row]
+    assert measured[0]["digits/ridge_at_2"] == after_fit[-1]["digits/ridge_at_2"]
 
 
 def without_step(rows: list[dict[str, str]]) -> list[dict[str, str]]:
@@ -198,9 +203,8 @@ SMALL: dict[str, Any] = {
 def fit(module: MetaLightningModule, cohorts: int, outer_steps: int) -> Trainer:
     """Train a few outer steps in this process."""
     data = TaskDataModule(
-        side=8,
         embedding_units=4,
-        glyphs=GlyphTasks(ways=[3], special=[]),
+        glyphs=GlyphTasks(side=8, ways=[3], special=[]),
         sizes=CohortSettings(cohorts, tasks=2, batch_size=5, labels_per_class=2, draws=2),
         architectures=Architectures((1, 1), (4, 4)),
         problem_length=ProblemLength(100, 100, 1, 0),

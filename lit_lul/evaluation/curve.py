@@ -1,101 +1,164 @@
 """The held-out curve: few-shot accuracy of fresh base models against inner steps."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from lit_lul.base_model import MLP
+from lit_lul.base_model import MLP, Phi
+from lit_lul.evaluation.held_out import HeldOut, Probe
 from lit_lul.evaluation.held_out_data import HeldOutData
 from lit_lul.evaluation.rollout import rollout
 from lit_lul.meta_objective import Labelled, MetaObjective
 from lit_lul.rules import UnsupervisedUpdate
 
+LOGISTIC_ITERATIONS = 1000
+
 
 @dataclass(frozen=True)
 class Curve:
-    """Accuracy over draws at every probe."""
+    """Accuracy over draws at every probed step."""
 
     steps: tuple[int, ...]
-    """Inner steps of the probes."""
+    """Inner steps."""
     mean: tuple[float, ...]
     """Mean accuracy over the draws, 0 to 1."""
     standard_error: tuple[float, ...]
     """Standard error of the mean."""
 
-
-@dataclass(frozen=True)
-class Protocol:
-    """How a held-out curve is measured; with its seed every rule gets the same draws."""
-
-    hidden_units: tuple[int, ...]
-    """Units of the base model's hidden layers."""
-    activation: str
-    """Its nonlinearity."""
-    probe_steps: tuple[int, ...]
-    """Inner steps to probe at, in increasing order."""
-    batch_size: int
-    """B, unlabelled examples per inner step."""
-    labels_per_class: int
-    """Examples of each class that the probe learns from."""
-    draws: int
-    """Fresh base models, each with a permutation of the inputs and labels of its own."""
-    seed: int
-    """Determines all draws."""
+    @classmethod
+    def of(cls, steps: tuple[int, ...], accuracy: Tensor) -> "Curve":
+        """From the accuracies of all draws, (steps, draws)."""
+        error = accuracy.std(1) / accuracy.shape[1] ** 0.5
+        return cls(steps, tuple(accuracy.mean(1).tolist()), tuple(error.tolist()))
 
 
-def measure_curve(
-    rule: UnsupervisedUpdate, objective: MetaObjective, data: HeldOutData, protocol: Protocol
-) -> Curve:
-    """Roll out all draws at once on the rule's device, and probe them with the objective's ridge.
+@dataclass(frozen=True, eq=False)
+class Rollouts:
+    """What the rollouts of some draws gave."""
+
+    accuracy: Tensor
+    """(probes, steps, draws), float64."""
+    first_layer: Tensor
+    """First-layer weights of the first draw at the end, inputs in their own order, (N_0, N_1)."""
+    embedding: Tensor
+    """Its embedding of the query examples, (K', E)."""
+    labels: Tensor
+    """Their classes, (K',)."""
+
+
+class Draws:
+    """Base models, permutations and examples of some draws, each from a seed of its own.
+
+    So a draw is the same whichever others it is rolled out with.
+
+    Args:
+        data: where the examples come from.
+        held_out: how many of each.
+        numbers: which draws.
+        device: where their tensors go.
+    """
+
+    def __init__(
+        self, data: HeldOutData, held_out: HeldOut, numbers: Sequence[int], device: torch.device
+    ) -> None:
+        self._rngs = [np.random.default_rng([held_out.seed, n]) for n in numbers]
+        self._data, self._batch_size, self._device = data, held_out.batch_size, device
+        self._unlabelled = data.unlabelled.to(device)
+        inputs = data.x.shape[1]
+        self.permutation = torch.from_numpy(
+            np.stack([rng.permutation(inputs) for rng in self._rngs])
+        ).to(device)
+        sides = [
+            data.sample_rows(held_out.labels_per_class, held_out.tests_per_class, rng)
+            for rng in self._rngs
+        ]
+        support, query = (torch.from_numpy(np.stack(rows)) for rows in zip(*sides, strict=True))
+        one_hot = torch.eye(data.n_classes, device=device)
+        columns = torch.ones(len(numbers), data.n_classes, dtype=torch.bool, device=device)
+        self.support_labels, self.query_labels = data.labels[support], data.labels[query]
+        self.labelled = Labelled(
+            self._rows(data.x, support)[None],
+            one_hot[self.support_labels.to(device)][None],
+            self._rows(data.x, query)[None],
+            one_hot[self.query_labels.to(device)][None],
+            is_class=columns,
+            is_target=columns,
+        )
+
+    def init(self, base_model: MLP) -> Phi:
+        """φ of every draw."""
+        seeds = [int(rng.integers(2**62)) for rng in self._rngs]
+        each = [base_model.init(1, torch.Generator().manual_seed(seed)) for seed in seeds]
+        return Phi(
+            *(
+                tuple(torch.cat(tensors).to(self._device) for tensors in zip(*groups, strict=True))
+                for groups in zip(*each, strict=True)
+            )
+        )
+
+    def minibatch(self) -> Tensor:
+        """The next unlabelled minibatch of every draw, (T, B, N_0)."""
+        n = len(self._unlabelled)
+        rows = np.stack([rng.integers(n, size=self._batch_size) for rng in self._rngs])
+        return self._rows(self._unlabelled, torch.from_numpy(rows))
+
+    def _rows(self, source: Tensor, index: Tensor) -> Tensor:
+        """Rows (T, K) of (n, N_0), in [0, 1], inputs permuted: (T, K, N_0)."""
+        x = source[index.to(source.device)].to(self._device).float() * self._data.scale
+        return x.gather(-1, self.permutation.unsqueeze(1).expand(x.shape))
+
+
+def roll_out_draws(
+    rule: UnsupervisedUpdate,
+    objective: MetaObjective,
+    data: HeldOutData,
+    held_out: HeldOut,
+    numbers: Sequence[int],
+) -> Rollouts:
+    """Roll out some draws at once on the rule's device, and probe them.
 
     Raises:
-        InvalidInput: when the data has too few examples for the labels asked for.
+        InvalidInput: when the data have too few examples for the labels asked for.
     """
-    device = next(rule.parameters()).device
-    inputs = data.x.shape[1]
-    base_model = MLP(
-        (inputs, *protocol.hidden_units, rule.settings.embedding_units), protocol.activation
-    )
-    rng = np.random.default_rng(protocol.seed)
-    identity = np.broadcast_to(np.arange(inputs), (protocol.draws, inputs))
-    permutation = torch.from_numpy(rng.permuted(identity, axis=1)).to(device)
-    labelled = data.sample_labelled(protocol.labels_per_class, protocol.draws, rng)
-    labelled = Labelled(*(part.to(device) for part in labelled))
-    labelled = labelled._replace(
-        support_x=_permute(labelled.support_x, permutation),
-        query_x=_permute(labelled.query_x, permutation),
-    )
-    phi = base_model.init(protocol.draws, torch.Generator().manual_seed(protocol.seed))
-    unlabelled = data.unlabelled.to(device)
-
-    def minibatch() -> Tensor:
-        rows = rng.integers(len(unlabelled), size=(protocol.draws, protocol.batch_size))
-        return _permute(unlabelled[torch.from_numpy(rows).to(device)], permutation)
-
+    draws = Draws(data, held_out, numbers, next(rule.parameters()).device)
+    sizes = (data.x.shape[1], *held_out.hidden_units, rule.settings.embedding_units)
+    base_model = MLP(sizes, held_out.activation)
+    accuracy = []
+    phi = start = draws.init(base_model)
+    steps = held_out.probe_steps
     with torch.no_grad():
-        accuracy = np.stack(
-            [
-                objective(base_model, phi, labelled).accuracy.cpu().numpy()
-                for _, phi in rollout(
-                    rule,
-                    base_model,
-                    phi.map(lambda p: p.to(device)),
-                    minibatch,
-                    protocol.probe_steps,
+        for _, phi in rollout(rule, base_model, start, draws.minibatch, steps):
+            accuracy.append(
+                torch.stack(
+                    [_probe(name, objective, base_model, phi, draws) for name in held_out.probes]
                 )
-            ]
-        )
-    error = accuracy.std(1, ddof=1) / np.sqrt(protocol.draws)
-    return Curve(protocol.probe_steps, tuple(accuracy.mean(1).tolist()), tuple(error.tolist()))
+            )
+        _, query_u = objective.embed(base_model, phi, draws.labelled)
+    original_order = draws.permutation[0].argsort()
+    return Rollouts(
+        torch.stack(accuracy, dim=1),
+        phi.weights[0][0, original_order].cpu(),
+        query_u[0, 0].cpu(),
+        draws.query_labels[0],
+    )
 
 
-def _permute(x: Tensor, permutation: Tensor) -> Tensor:
-    """Reorder inputs (..., T, B, N) by (T, N)."""
-    return x.gather(-1, permutation.unsqueeze(-2).expand(x.shape))
-
-
-def probe_steps(inner_steps: int, probes: int) -> tuple[int, ...]:
-    """`probes` + 1 inner steps from 0 to `inner_steps`, evenly spread."""
-    return tuple(sorted({round(inner_steps * i / probes) for i in range(probes + 1)}))
+def _probe(
+    name: Probe, objective: MetaObjective, base_model: MLP, phi: Phi, draws: Draws
+) -> Tensor:
+    """Few-shot accuracy of every draw, (T,)."""
+    if name == "ridge":
+        return objective(base_model, phi, draws.labelled).accuracy.double().cpu()
+    support_u, query_u = (
+        u[0].cpu().numpy() for u in objective.embed(base_model, phi, draws.labelled)
+    )
+    scores = []
+    for task in range(len(support_u)):
+        classifier = LogisticRegression(max_iter=LOGISTIC_ITERATIONS)
+        classifier.fit(support_u[task], draws.support_labels[task].numpy())
+        scores.append(classifier.score(query_u[task], draws.query_labels[task].numpy()))
+    return torch.tensor(scores, dtype=torch.float64)

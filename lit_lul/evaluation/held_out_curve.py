@@ -1,6 +1,7 @@
-"""The callback that measures held-out curves while a rule is meta-trained."""
+"""The callback that measures one held-out curve while a rule is meta-trained."""
 
 import csv
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,86 +11,60 @@ from lightning import Trainer
 from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from lightning.pytorch.trainer.states import TrainerFn
+from matplotlib.figure import Figure
 
 from lit_lul.atomic import replace_file
-from lit_lul.errors import InvalidInput
-from lit_lul.evaluation.curve import Curve, Protocol, measure_curve, probe_steps
-from lit_lul.evaluation.held_out_data import digits
-from lit_lul.evaluation.picture import draw_curves
+from lit_lul.evaluation.curve import Curve, Rollouts, roll_out_draws
+from lit_lul.evaluation.held_out import HeldOut
+from lit_lul.evaluation.picture import draw_curves, draw_embedding, draw_receptive_fields
 from lit_lul.rules import UnsupervisedUpdate
 
-NAME = "digits"
 UNTRAINED_SEED = 0
 
 
 class HeldOutCurve(Callback):
-    """Few-shot accuracy on scikit-learn's digits against inner steps, as metrics, CSV and picture.
+    """Few-shot accuracy against inner steps, as metrics, CSV, JSON and pictures.
 
     Rolls fresh base models forward with the current θ: before the first outer step, every so many
     outer steps, at the end, and in `validate` and `test`. The same draws, with the rule as it is
-    initialised, give the curve of the untrained rule.
+    initialised, give the curve of the untrained rule. Ranks share the draws out.
 
     Args:
-        every_n_outer_steps: how often, in outer steps.
-        hidden_units: units of the base model's hidden layers; the embedding comes on top.
-        activation: its nonlinearity.
-        inner_steps: inner steps of the rollout.
-        probes: probes after step 0, evenly spread.
-        batch_size: B, unlabelled examples per inner step.
-        labels_per_class: labelled examples of each class (10 in section 5.3).
-        draws: fresh base models, each with inputs permuted and labels drawn anew.
-        seed: determines the draws.
-
-    Raises:
-        InvalidInput: for a number too small.
+        name: what files and metrics are called.
+        held_out: the data, the base model, and when and how it is probed.
+        data_root: folder that is searched for datasets first.
     """
 
-    def __init__(
-        self,
-        every_n_outer_steps: int = 100,
-        hidden_units: list[int] = [128, 128, 128, 128],
-        activation: str = "relu",
-        inner_steps: int = 100,
-        probes: int = 10,
-        batch_size: int = 128,
-        labels_per_class: int = 10,
-        draws: int = 10,
-        seed: int = 0,
-    ) -> None:
-        least = {
-            "every_n_outer_steps": (every_n_outer_steps, 1),
-            "inner_steps": (inner_steps, 1),
-            "probes": (probes, 1),
-            "batch_size": (batch_size, 1),
-            "draws": (draws, 2),
-        }
-        for name, (value, smallest) in least.items():
-            if value < smallest:
-                raise InvalidInput(f"held-out curve {name} {value}: expected {smallest} or more")
-        self.every_n_outer_steps = every_n_outer_steps
-        self.protocol = Protocol(
-            tuple(hidden_units),
-            activation,
-            probe_steps(inner_steps, probes),
-            batch_size,
-            labels_per_class,
-            draws,
-            seed,
+    def __init__(self, name: str, held_out: HeldOut, data_root: str | None = None) -> None:
+        self.name, self.held_out, self.data_root = name, held_out, data_root
+        self.curves: dict[int, dict[str, Curve]] = {}
+        self.untrained: dict[str, Curve] = {}
+
+    @property
+    def state_key(self) -> str:
+        """One state in the checkpoint for each named curve."""
+        return f"{type(self).__name__}:{self.name}"
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Load the data, and check that there are enough.
+
+        Raises:
+            InvalidInput: when they cannot be had, or a class has too few examples.
+        """
+        self.data = self.held_out.load(self.data_root)
+        self.data.sample_rows(
+            self.held_out.labels_per_class, self.held_out.tests_per_class, np.random.default_rng()
         )
-        self.data = digits()
-        self.data.sample_labelled(labels_per_class, 1, np.random.default_rng(seed))
-        self.curves: dict[int, Curve] = {}
-        self.untrained = Curve((), (), ())
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measure the untrained rule, and the start."""
-        self._measure_untrained(pl_module)
+        self._measure_untrained(trainer, pl_module)
         if trainer.global_step == 0:
             self._measure(trainer, pl_module)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Measure when it is time."""
-        if trainer.global_step % self.every_n_outer_steps == 0:
+        if trainer.global_step % self.held_out.every_n_outer_steps == 0:
             self._measure(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -107,84 +82,132 @@ class HeldOutCurve(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """The curves so far."""
-        return {"curves": {step: vars(curve) for step, curve in self.curves.items()}}
+        return {
+            "curves": {
+                step: {probe: vars(curve) for probe, curve in curves.items()}
+                for step, curves in self.curves.items()
+            }
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from the curves so far, if they were measured as this run's are."""
-        curves = {step: Curve(**curve) for step, curve in state_dict["curves"].items()}
-        self.curves = {s: c for s, c in curves.items() if c.steps == self.protocol.probe_steps}
+        """Go on from the curves so far, if they were probed at this run's steps."""
+        for step, curves in state_dict["curves"].items():
+            loaded = {probe: Curve(**curve) for probe, curve in curves.items()}
+            if all(curve.steps == self.held_out.probe_steps for curve in loaded.values()):
+                self.curves[step] = loaded
 
-    def files(self, trainer: Trainer) -> tuple[Path, Path]:
-        """Where the curves lie as numbers and as a picture."""
-        folder = Path(trainer.log_dir or trainer.default_root_dir)
-        return folder / f"{NAME}_curve.csv", folder / f"{NAME}_curve.png"
+    def file(self, trainer: Trainer, suffix: str) -> Path:
+        """Where a file of this curve lies."""
+        return Path(trainer.log_dir or trainer.default_root_dir) / f"{self.name}_{suffix}"
 
     def summary(self, trainer: Trainer) -> str:
-        """What the last curve shows, and where it lies, for a person to read."""
-        curve = self.curves[max(self.curves)]
-        rows = {
-            "before the rule": (curve, 0),
-            f"after {curve.steps[-1]} inner steps": (curve, -1),
-            "untrained rule": (self.untrained, -1),
-        }
-        head = f"{self.protocol.labels_per_class} labels per class, {self.protocol.draws} draws:"
-        numbers, picture = self.files(trainer)
-        return "\n".join(
-            [
-                f"Held-out {NAME}, {head}",
-                *(
-                    f"  {name:<24}{c.mean[i]:.1%} ± {c.standard_error[i]:.1%}"
-                    for name, (c, i) in rows.items()
-                ),
-                f"curve    {numbers}",
-                f"picture  {picture}",
+        """What the last curves show, and where they lie, for a person to read."""
+        draws, labels = self.held_out.draws, self.held_out.labels_per_class
+        lines = [f"Held-out {self.name}, {labels} labels per class, {draws} draws:"]
+        for probe, curve in self.curves[max(self.curves)].items():
+            rows = {
+                "before the rule": (curve, 0),
+                f"after {curve.steps[-1]} inner steps": (curve, -1),
+                "untrained rule": (self.untrained[probe], -1),
+            }
+            lines += [
+                f"  {name:<24}{c.mean[i]:.1%} ± {c.standard_error[i]:.1%}  {probe}"
+                for name, (c, i) in rows.items()
             ]
-        )
+        lines.append(f"curve    {self.file(trainer, 'curve.csv')}")
+        lines.append(f"picture  {self.file(trainer, 'curve.png')}")
+        return "\n".join(lines)
 
-    def _measure_untrained(self, pl_module: Any) -> None:
+    def _measure_untrained(self, trainer: Trainer, pl_module: Any) -> None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(UNTRAINED_SEED)
             rule = UnsupervisedUpdate(pl_module.rule.settings).to(pl_module.device)
-        self.untrained = measure_curve(rule, pl_module.objective, self.data, self.protocol)
+        self.untrained, _ = self._curves(trainer, pl_module, rule)
 
     def _measure_once(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._measure_untrained(pl_module)
+        self._measure_untrained(trainer, pl_module)
         self.curves = {}
         self._measure(trainer, pl_module)
+
+    def _curves(
+        self, trainer: Trainer, pl_module: Any, rule: UnsupervisedUpdate
+    ) -> tuple[dict[str, Curve], Rollouts]:
+        """Curves over all draws by probe, and this rank's rollouts."""
+        numbers = range(self.held_out.draws)
+        mine = numbers[trainer.global_rank :: trainer.world_size]
+        rollouts = roll_out_draws(rule, pl_module.objective, self.data, self.held_out, mine)
+        shape = (*rollouts.accuracy.shape[:2], len(numbers))
+        accuracy = torch.zeros(shape, dtype=torch.float64, device=pl_module.device)
+        accuracy[..., list(mine)] = rollouts.accuracy.to(pl_module.device)
+        accuracy = trainer.strategy.reduce(accuracy, reduce_op="sum").cpu()
+        steps = self.held_out.probe_steps
+        curves: dict[str, Curve] = {
+            probe: Curve.of(steps, a)
+            for probe, a in zip(self.held_out.probes, accuracy, strict=True)
+        }
+        return curves, rollouts
 
     def _measure(self, trainer: Trainer, pl_module: Any) -> None:
         outer_step = trainer.global_step
         if outer_step in self.curves:
             return
-        curve = measure_curve(pl_module.rule, pl_module.objective, self.data, self.protocol)
-        self.curves[outer_step] = curve
+        self.curves[outer_step], rollouts = self._curves(trainer, pl_module, pl_module.rule)
         if not trainer.is_global_zero:
             return
         metrics = {
-            f"{NAME}/accuracy_at_{step}": mean
+            f"{self.name}/{probe}_at_{step}": mean
+            for probe, curve in self.curves[outer_step].items()
             for step, mean in zip(curve.steps, curve.mean, strict=True)
+        } | {
+            f"{self.name}/{probe}_standard_error": curve.standard_error[-1]
+            for probe, curve in self.curves[outer_step].items()
         }
-        metrics[f"{NAME}/standard_error"] = curve.standard_error[-1]
         for logger in trainer.loggers:
             logger.log_metrics(metrics, outer_step)
-        self._write(trainer, outer_step)
+            logger.save()
+        self._write_numbers(trainer)
+        self._show(trainer, "curve", self._draw_first_probe())
+        if self.data.image_shape is not None:
+            figure = draw_receptive_fields(rollouts.first_layer, self.data.image_shape)
+            self._show(trainer, "receptive_fields", figure)
+        figure = draw_embedding(rollouts.embedding, rollouts.labels)
+        self._show(trainer, "embedding", figure)
 
-    def _write(self, trainer: Trainer, outer_step: int) -> None:
-        numbers, picture = self.files(trainer)
-        with replace_file(numbers) as temporary, temporary.open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["outer_step", "inner_step", "accuracy", "standard_error"])
-            for name, curve in [("untrained", self.untrained), *sorted(self.curves.items())]:
-                for row in zip(curve.steps, curve.mean, curve.standard_error, strict=True):
-                    writer.writerow([name, *row])
-        labels = self.protocol.labels_per_class
-        figure = draw_curves(
-            f"Held-out {NAME}: {labels} labels per class", self.untrained, self.curves
-        )
+    def _draw_first_probe(self) -> Figure:
+        probe = self.held_out.probes[0]
+        by_outer_step = {step: curves[probe] for step, curves in self.curves.items()}
+        title = f"Held-out {self.name}: {self.held_out.labels_per_class} labels per class, {probe}"
+        return draw_curves(title, self.untrained[probe], by_outer_step)
+
+    def _show(self, trainer: Trainer, what: str, figure: Figure) -> None:
+        """Write a picture, and hand it to the loggers that take pictures."""
+        picture = self.file(trainer, f"{what}.png")
         with replace_file(picture) as temporary:
             figure.savefig(temporary, format="png", dpi=120)
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_figure(f"{NAME}/curve", figure, outer_step)
+                logger.experiment.add_figure(f"{self.name}/{what}", figure, trainer.global_step)
             elif isinstance(logger, WandbLogger):
-                logger.log_image(f"{NAME}/curve", [str(picture)], step=outer_step)
+                logger.log_image(f"{self.name}/{what}", [str(picture)], step=trainer.global_step)
+
+    def _write_numbers(self, trainer: Trainer) -> None:
+        with (
+            replace_file(self.file(trainer, "curve.csv")) as temporary,
+            temporary.open("w", newline="") as file,
+        ):
+            writer = csv.writer(file)
+            writer.writerow(["outer_step", "probe", "inner_step", "accuracy", "standard_error"])
+            for outer_step, curves in [("untrained", self.untrained), *sorted(self.curves.items())]:
+                for probe, curve in curves.items():
+                    for row in zip(curve.steps, curve.mean, curve.standard_error, strict=True):
+                        writer.writerow([outer_step, probe, *row])
+        last = max(self.curves)
+        numbers = {
+            "draws": self.held_out.draws,
+            "labels_per_class": self.held_out.labels_per_class,
+            "outer_step": last,
+            "trained": {probe: vars(curve) for probe, curve in self.curves[last].items()},
+            "untrained": {probe: vars(curve) for probe, curve in self.untrained.items()},
+        }
+        with replace_file(self.file(trainer, "curve.json")) as temporary:
+            temporary.write_text(json.dumps(numbers, indent=1))

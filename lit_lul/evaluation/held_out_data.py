@@ -1,4 +1,4 @@
-"""Datasets that meta-training never sees."""
+"""Datasets that meta-training never sees: rows for the rule to learn from, others to probe with."""
 
 from dataclasses import dataclass
 
@@ -8,69 +8,85 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 from lit_lul.errors import InvalidInput
-from lit_lul.meta_objective import Labelled
+from lit_lul.tasks.image_set import ImageSet
+from lit_lul.tasks.text import WordBags
 
-UNLABELLED_SHARE = 0.5
-SPLIT_SEED = 0
+DIGITS_UNLABELLED = 0.5
+DIGITS_SPLIT_SEED = 0
 
 
 @dataclass(frozen=True, eq=False)
 class HeldOutData:
-    """One dataset: images for the rule to learn from, and others to probe with."""
+    """One dataset.
+
+    Attributes:
+        unlabelled: rows that the rule learns from, (n, N_0).
+        x: labelled rows to probe with, none of them among the others, (m, N_0).
+        labels: their classes, int64, (m,), from 0.
+        scale: what rows are multiplied by to lie in [0, 1].
+        image_shape: channels, height and width of a row, where it is an image.
+    """
 
     unlabelled: Tensor
-    """(n, N_0) in [0, 1]."""
     x: Tensor
-    """Labelled examples, none of them unlabelled ones: (m, N_0) in [0, 1]."""
     labels: Tensor
-    """Their classes, (m,) int64, from 0."""
+    scale: float
+    image_shape: tuple[int, int, int] | None
 
     @property
     def n_classes(self) -> int:
         """C."""
         return int(self.labels.max()) + 1
 
-    def sample_labelled(
-        self, labels_per_class: int, draws: int, rng: np.random.Generator
-    ) -> Labelled:
-        """For each of T = `draws` tasks: so many labels per class, and all other examples but those
-        by which the larger classes exceed the smallest.
+    def sample_rows(
+        self, labels_per_class: int, tests_per_class: int, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Draw labelled rows: support (C × labels,) and query (C × tests,), class by class.
+
+        Where a class has too few rows, all classes give as many tests as it can.
 
         Raises:
-            InvalidInput: when a class has no example left to test on.
+            InvalidInput: when a class has no row left to test on.
         """
-        counts = np.bincount(self.labels.numpy())
-        per_class = int(counts.min())
-        if labels_per_class < 1 or per_class <= labels_per_class:
-            raise InvalidInput(
-                f"labels_per_class {labels_per_class}: expected 1 to {per_class - 1}, "
-                f"the smallest class has {per_class} examples"
-            )
         members = [np.flatnonzero(self.labels.numpy() == c) for c in range(self.n_classes)]
-        rows = np.stack(
-            [[rng.permutation(m)[:per_class] for m in members] for _ in range(draws)]
-        )  # (draws, C, per_class)
-        one_hot = torch.eye(self.n_classes)
-        support, query = (
-            torch.from_numpy(part.reshape(1, draws, -1))
-            for part in (rows[..., :labels_per_class], rows[..., labels_per_class:])
-        )
-        columns = torch.ones(draws, self.n_classes, dtype=torch.bool)
-        return Labelled(
-            self.x[support],
-            one_hot[self.labels[support]],
-            self.x[query],
-            one_hot[self.labels[query]],
-            is_class=columns,
-            is_target=columns,
-        )
+        fewest = min(len(m) for m in members)
+        if not 1 <= labels_per_class < fewest:
+            raise InvalidInput(
+                f"labels_per_class {labels_per_class}: expected 1 to {fewest - 1}, "
+                f"the smallest class has {fewest} examples"
+            )
+        taken = min(fewest, labels_per_class + tests_per_class)
+        rows = np.stack([rng.permutation(m)[:taken] for m in members])
+        return rows[:, :labels_per_class].ravel(), rows[:, labels_per_class:].ravel()
 
 
 def digits() -> HeldOutData:
     """The 1,797 handwritten digits, 8 × 8, that scikit-learn ships; half of them unlabelled."""
     bunch = load_digits()
-    order = np.random.default_rng(SPLIT_SEED).permutation(len(bunch.target))
-    x = torch.from_numpy(bunch.data[order] / 16).float()
+    order = np.random.default_rng(DIGITS_SPLIT_SEED).permutation(len(bunch.target))
+    x = torch.from_numpy(bunch.data[order]).to(torch.uint8)
     labels = torch.from_numpy(bunch.target[order]).long()
-    split = round(UNLABELLED_SHARE * len(x))
-    return HeldOutData(x[:split], x[split:], labels[split:])
+    split = round(DIGITS_UNLABELLED * len(x))
+    return HeldOutData(x[:split], x[split:], labels[split:], 1 / 16, (1, 8, 8))
+
+
+def from_images(training: ImageSet, test: ImageSet) -> HeldOutData:
+    """Unlabelled images of the training split, labelled ones of the test split.
+
+    Raises:
+        InvalidInput: when the splits have other classes.
+    """
+    if training.class_names != test.class_names:
+        raise InvalidInput(
+            f"held-out test split: expected the {training.n_classes} classes of the training "
+            f"split, found {test.n_classes} classes, {', '.join(test.class_names[:3])}, ..."
+        )
+    labels = torch.repeat_interleave(torch.arange(test.n_classes), test.class_sizes)
+    shape = (test.channels, test.side, test.side)
+    return HeldOutData(training.images.flatten(1), test.images.flatten(1), labels, 1 / 255, shape)
+
+
+def from_texts(training: WordBags, test: WordBags) -> HeldOutData:
+    """Unlabelled texts of the training split, labelled ones of the test split."""
+    _, labels = test.labels.unique(return_inverse=True)
+    return HeldOutData(training.x, test.x, labels, 1.0, None)

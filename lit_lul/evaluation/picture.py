@@ -1,15 +1,20 @@
-"""The picture of a held-out curve over meta-training."""
+"""Pictures of a held-out evaluation."""
 
 from collections.abc import Mapping
 
+import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.typing import ColorType
+from sklearn.decomposition import PCA
+from torch import Tensor
 
 from lit_lul.evaluation.curve import Curve
+
+GRID = 8
 
 
 def draw_curves(title: str, untrained: Curve, by_outer_step: Mapping[int, Curve]) -> Figure:
@@ -33,6 +38,41 @@ def draw_curves(title: str, untrained: Curve, by_outer_step: Mapping[int, Curve]
     )
     axes.grid(alpha=0.3)
     axes.legend(loc="lower left")
+    return figure
+
+
+def draw_receptive_fields(weights: Tensor, image_shape: tuple[int, int, int]) -> Figure:
+    """The first units' incoming weights as images, each on a scale of its own.
+
+    Args:
+        weights: (N_0, N_1), inputs in the order of an image's pixels.
+        image_shape: channels, height and width.
+    """
+    figure = Figure(figsize=(6, 6), layout="constrained")
+    axes = figure.subplots(GRID, GRID)
+    fields = weights.T[: GRID**2].reshape(-1, *image_shape).permute(0, 2, 3, 1).numpy()
+    for cell in axes.flat:
+        cell.axis("off")
+    for cell, field in zip(axes.flat, fields, strict=False):
+        low, high = field.min(), field.max()
+        cell.imshow(((field - low) / max(high - low, 1e-12)).squeeze(), cmap="gray")
+    figure.suptitle("first-layer receptive fields")
+    return figure
+
+
+def draw_embedding(embedding: Tensor, labels: Tensor) -> Figure:
+    """The first two principal components of the embedding (K, E), coloured by class (K,)."""
+    figure = Figure(figsize=(5.5, 5), layout="constrained")
+    axes = figure.add_subplot()
+    pca = PCA(n_components=2).fit(embedding.numpy())
+    points = pca.transform(embedding.numpy())
+    axes.scatter(points[:, 0], points[:, 1], c=labels.numpy(), cmap="tab10", s=8)
+    shares = np.round(100 * pca.explained_variance_ratio_).astype(int)
+    axes.set(
+        title="embedding of held-out examples",
+        xlabel=f"first principal component ({shares[0]}%)",
+        ylabel=f"second ({shares[1]}%)",
+    )
     return figure
 
 

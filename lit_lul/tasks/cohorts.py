@@ -16,7 +16,7 @@ from lit_lul.errors import InvalidInput
 from lit_lul.schedules import ProblemLength, UnrollLength
 from lit_lul.tasks.augmentation import COEFFICIENTS, Augmentation, sample_placement
 from lit_lul.tasks.draw import TruncationDraw
-from lit_lul.tasks.families import Family
+from lit_lul.tasks.families import Family, TaskSource
 from lit_lul.tasks.image_set import ImageSet
 from lit_lul.tasks.settings import Architectures, CohortSettings
 
@@ -55,8 +55,7 @@ class CohortSampler:
     """Draws truncations, cohorts in turn.
 
     Args:
-        images: where the examples come from.
-        families: kinds of task and their weights.
+        sources: images, with the kinds of task made of them and their weights.
         settings: sizes.
         architectures: base models.
         augmentation: changes to inputs.
@@ -72,8 +71,7 @@ class CohortSampler:
 
     def __init__(
         self,
-        images: ImageSet,
-        families: Sequence[Family],
+        sources: Sequence[TaskSource],
         settings: CohortSettings,
         architectures: Architectures,
         augmentation: Augmentation,
@@ -83,23 +81,15 @@ class CohortSampler:
         seed: int,
         first_cohort: int = 0,
     ) -> None:
-        self.images, self.families, self.settings = images, list(families), settings
+        self.sources, self.settings = sources, settings
+        self.families = [family for source in sources for family in source.families]
+        self._source = np.array([i for i, s in enumerate(sources) for _ in s.families])
         self.architectures, self.augmentation = architectures, augmentation
         self.unroll_length, self.problem_length = unroll_length, problem_length
         self.embedding_units, self.seed, self.first_cohort = embedding_units, seed, first_cohort
-        self.inputs = images.channels * images.side**2
-        self._start = images.class_start.numpy()
-        self._count = images.class_sizes.numpy()
-        needed = 2 * settings.labels_per_class
-        for family in families:
-            pool = np.array(family.pool)
-            poorest = int(pool[self._count[pool].argmin()])
-            if self._count[poorest] < needed:
-                raise InvalidInput(
-                    f"{family.name}: class {images.class_names[poorest]!r} has "
-                    f"{self._count[poorest]} images, {settings.labels_per_class} labels per class "
-                    f"need {needed}"
-                )
+        for images, families in sources:
+            for family in families:
+                _check_labels(images, family, settings.labels_per_class)
 
     def iterate(self, state: SamplerState) -> Iterator[tuple[TruncationDraw, SamplerState]]:
         """Draw truncations without end, each with the state that follows it."""
@@ -150,21 +140,24 @@ class CohortSampler:
             rng: this truncation's own: examples and their placement.
         """
         tasks, batch, draws = self.settings.tasks, self.settings.batch_size, self.settings.draws
-        family, classes = self._sample_tasks(tasks_rng)
+        source, family, classes = self._sample_tasks(tasks_rng)
         ways = classes.shape[1]
-        base_model = self.architectures.sample(self.inputs, self.embedding_units, tasks_rng)
-        inputs = self.augmentation.sample_inputs(tasks, self.inputs, tasks_rng)
+        images = self.sources[source].images
+        n_inputs = images.channels * images.side**2
+        base_model = self.architectures.sample(n_inputs, self.embedding_units, tasks_rng)
+        inputs = self.augmentation.sample_inputs(tasks, n_inputs, tasks_rng)
         phi_seed = int(tasks_rng.integers(2**62))
         transformed = np.array([self.families[i].transformed for i in family])
         shifted = inputs.image_shift.numpy()
 
+        start, count = images.class_start.numpy(), images.class_sizes.numpy()
         which = rng.integers(ways, size=(steps, tasks, batch))
-        chosen = np.take_along_axis(classes[None], which.reshape(steps, tasks, batch), axis=2)
-        rows = self._start[chosen] + rng.integers(self._count[chosen])
+        chosen = np.take_along_axis(classes[None], which, axis=2)
+        rows = start[chosen] + rng.integers(count[chosen])
 
         k = self.settings.labels_per_class
-        counts = np.broadcast_to(self._count[classes], (draws, tasks, ways))
-        labelled = self._start[classes][..., None] + distinct(counts, 2 * k, rng)
+        counts = np.broadcast_to(count[classes], (draws, tasks, ways))
+        labelled = start[classes][..., None] + distinct(counts, 2 * k, rng)
         labelled = labelled.reshape(draws, tasks, ways, 2, k).swapaxes(2, 3)
 
         moves = bool(transformed.any() or shifted.any())
@@ -182,6 +175,7 @@ class CohortSampler:
             base_model=base_model,
             phi_seed=phi_seed,
             mask_seed=int(rng.integers(2**62)),
+            source=source,
             family=torch.from_numpy(family),
             inputs=inputs,
             unlabelled_rows=torch.from_numpy(rows),
@@ -193,14 +187,30 @@ class CohortSampler:
             is_target=is_class | torch.from_numpy(transformed)[:, None],
         )
 
-    def _sample_tasks(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Families (T,) with one number of ways, each by its weight, and classes (T, ways)."""
+    def _sample_tasks(self, rng: np.random.Generator) -> tuple[int, np.ndarray, np.ndarray]:
+        """Draw the tasks of a cohort: of one source and number of ways, families by their weights.
+
+        Returns:
+            The source, and for each task its family (T,) and classes (T, ways).
+        """
         weights = np.array([family.weight for family in self.families])
-        ways = self.families[rng.choice(len(weights), p=weights / weights.sum())].ways
-        weights = weights * [family.ways == ways for family in self.families]
+        all_ways = np.array([family.ways for family in self.families])
+        first = rng.choice(len(weights), p=weights / weights.sum())
+        source, ways = int(self._source[first]), int(all_ways[first])
+        weights = weights * (all_ways == ways) * (self._source == source)
         family = rng.choice(len(weights), size=self.settings.tasks, p=weights / weights.sum())
         classes = [rng.choice(self.families[i].pool, size=ways, replace=False) for i in family]
-        return family, np.stack(classes)
+        return source, family, np.stack(classes)
+
+
+def _check_labels(images: ImageSet, family: Family, labels_per_class: int) -> None:
+    count, pool = images.class_sizes.numpy(), np.array(family.pool)
+    poorest = int(pool[count[pool].argmin()])
+    if count[poorest] < 2 * labels_per_class:
+        raise InvalidInput(
+            f"{family.name}: class {images.class_names[poorest]!r} has {count[poorest]} images, "
+            f"{labels_per_class} labels per class need {2 * labels_per_class}"
+        )
 
 
 def distinct(counts: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:

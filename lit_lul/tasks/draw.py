@@ -25,6 +25,8 @@ class TruncationDraw:
     """Seeds the initial φ of a fresh cohort."""
     mask_seed: int
     """Seeds the per-example masks."""
+    source: int
+    """Index of the task source whose images these are."""
     family: Tensor
     """Index of every task's family, (T,)."""
     inputs: TaskInputs

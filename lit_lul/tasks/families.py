@@ -1,18 +1,13 @@
 """Task families: which classes of which images a task may be made of (appendix H.1.1)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
 from lit_lul.errors import InvalidInput
-from lit_lul.tasks.glyphs import characters_in, load_glyphs
 from lit_lul.tasks.image_set import ImageSet
-
-Special = Literal["letters", "mathematics", "currency"]
-SPECIAL_WAYS = 10
-HELD_OUT_SEED = 2018
 
 
 @dataclass(frozen=True)
@@ -31,71 +26,66 @@ class Family:
     """Relative frequency."""
 
 
-@dataclass
-class GlyphTasks:
-    """Classification of rendered characters.
+class TaskSource(NamedTuple):
+    """Images, and the kinds of task that are made of them."""
+
+    images: ImageSet
+    families: list[Family]
+
+
+def random_families(
+    name: str, pool: Sequence[int] | np.ndarray, ways: Sequence[int], transformed: float
+) -> list[Family]:
+    """Families of random classes: for each number of ways plain and transformed ones.
+
+    Args:
+        name: first part of the families' names.
+        pool: classes to draw from.
+        ways: numbers of classes, equally frequent.
+        transformed: share of the transformed tasks.
 
     Raises:
-        InvalidInput: without ways, for ways below two, or a share outside 0 to 1.
+        InvalidInput: when a family wants more classes than there are.
     """
-
-    ways: list[int] = field(default_factory=lambda: [10, 13, 14, 17, 20, 30])
-    """Numbers of classes, each with characters drawn at random; equally frequent."""
-    special: list[Special] = field(default_factory=lambda: ["letters", "mathematics", "currency"])
-    """Kinds of character that 10-way problems are made of, each as frequent as one of `ways`."""
-    transformed: float = 0.5
-    """Share of the random problems with rotations and shifts; special ones always have them."""
-    held_out: float = 0.1
-    """Share of the characters (none of the special kinds) that only validation sees."""
-
-    def __post_init__(self) -> None:
-        if not self.ways or min(self.ways) < 2:
-            raise InvalidInput(f"glyph ways {self.ways}: expected numbers of two or more")
-        for name in ("transformed", "held_out"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InvalidInput(f"glyph {name} {getattr(self, name)}: expected a share, 0 to 1")
-
-    def load(self, side: int) -> tuple[ImageSet, list[Family], list[Family]]:
-        """The images at `side` × `side` pixels, and the families of training and of validation.
-
-        Raises:
-            InvalidInput: when a family wants more classes than there are.
-        """
-        glyphs = load_glyphs(side)
-        kinds = {kind: characters_in(kind, glyphs.class_names) for kind in self.special}
-        ordinary = np.setdiff1d(
-            np.arange(glyphs.n_classes), characters_in_any_kind(glyphs.class_names)
+    return [
+        make_family(f"{name}-{n}{suffix}", pool, n, turned, share)
+        for n in ways
+        for suffix, turned, share in (
+            ("", False, 1 - transformed),
+            ("-transformed", True, transformed),
         )
-        order = np.random.default_rng(HELD_OUT_SEED).permutation(ordinary)
-        held_out = order[: round(self.held_out * len(order))]
-        training = np.setdiff1d(np.arange(glyphs.n_classes), held_out)
-        families = [
-            *self._random_families(training),
-            *(_family(kind, pool, SPECIAL_WAYS, True, 1.0) for kind, pool in kinds.items()),
-        ]
-        return glyphs, families, self._random_families(held_out)
-
-    def _random_families(self, pool: Sequence[int] | np.ndarray) -> list[Family]:
-        return [
-            _family(f"glyphs{ways}{suffix}", pool, ways, transformed, share)
-            for ways in self.ways
-            for suffix, transformed, share in (
-                ("", False, 1 - self.transformed),
-                ("_transformed", True, self.transformed),
-            )
-            if share > 0
-        ]
+        if share > 0
+    ]
 
 
-def characters_in_any_kind(names: Sequence[str]) -> list[int]:
-    """Indices of the letters, mathematical symbols and currency signs among `names`."""
-    kinds: tuple[Special, ...] = ("letters", "mathematics", "currency")
-    return sorted(index for kind in kinds for index in characters_in(kind, names))
-
-
-def _family(
+def make_family(
     name: str, pool: Sequence[int] | np.ndarray, ways: int, transformed: bool, weight: float
 ) -> Family:
+    """One family.
+
+    Raises:
+        InvalidInput: when it wants more classes than there are.
+    """
     if len(pool) < ways:
-        raise InvalidInput(f"{name}: {ways} classes asked for, {len(pool)} characters to draw from")
+        raise InvalidInput(f"{name}: {ways} classes asked for, {len(pool)} to draw from")
     return Family(name, tuple(int(c) for c in pool), ways, transformed, weight)
+
+
+def weighted(families: Sequence[Family], weight: float) -> list[Family]:
+    """The same families with weights that sum to `weight`."""
+    total = sum(family.weight for family in families)
+    return [replace(family, weight=family.weight * weight / total) for family in families]
+
+
+def check_mixture(name: str, ways: Sequence[int], transformed: float, weight: float) -> None:
+    """Check what every kind of task has in its configuration.
+
+    Raises:
+        InvalidInput: for ways below two, a share outside 0 to 1, or a negative weight.
+    """
+    if not ways or min(ways) < 2:
+        raise InvalidInput(f"{name} ways {list(ways)}: expected numbers of two or more")
+    if not 0 <= transformed <= 1:
+        raise InvalidInput(f"{name} transformed {transformed}: expected a share, 0 to 1")
+    if weight < 0:
+        raise InvalidInput(f"{name} weight {weight}: expected zero or more")

@@ -1,0 +1,91 @@
+"""What a held-out curve is measured on, and how; one named entry of the configuration."""
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from lit_lul.base_model import MLP
+from lit_lul.errors import InvalidInput
+from lit_lul.evaluation.held_out_data import HeldOutData, digits, from_images, from_texts
+from lit_lul.tasks.image_datasets import ImageSource, load_images
+from lit_lul.tasks.text import TextSource, load_word_bags
+
+Probe = Literal["ridge", "logistic"]
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """A dataset, a base model, and when and how its few-shot accuracy is probed.
+
+    Raises:
+        InvalidInput: for a number too small, an unknown activation, or two kinds of data.
+    """
+
+    images: ImageSource | None = None
+    """Images to learn from; without these and `text` scikit-learn's digits, 8 × 8."""
+    text: TextSource | None = None
+    """Texts as bags of words; they are learned from in the split "train"."""
+    test_split: str = "test"
+    """Split of images or texts that the labels come from."""
+    hidden_units: list[int] = field(default_factory=lambda: [128, 128, 128, 128])
+    """Units of the base model's hidden layers; the embedding comes on top (H.3.2)."""
+    activation: str = "relu"
+    """Its nonlinearity: relu, leaky_relu, elu, swish, tanh, sigmoid, step or identity."""
+    every_n_outer_steps: int = 100
+    """How often it is measured within a fit; it is at the start and the end as well."""
+    inner_steps: int = 100
+    """Inner steps of the rollout."""
+    points: int = 10
+    """Points of the curve after step 0, evenly spread."""
+    batch_size: int = 128
+    """B, unlabelled examples per inner step."""
+    probes: list[Probe] = field(default_factory=lambda: ["ridge"])
+    """Classifiers on the embedding: the objective's ridge, scikit-learn's logistic regression."""
+    labels_per_class: int = 10
+    """Labelled examples of each class (section 5.3)."""
+    tests_per_class: int = 50
+    """Largest number of examples of each class that a draw is tested on."""
+    draws: int = 10
+    """Fresh base models, each with inputs permuted and labels drawn anew."""
+    seed: int = 0
+    """Determines the draws."""
+
+    def __post_init__(self) -> None:
+        least = {
+            "every_n_outer_steps": 1,
+            "inner_steps": 1,
+            "points": 1,
+            "batch_size": 2,
+            "labels_per_class": 1,
+            "tests_per_class": 1,
+            "draws": 2,
+        }
+        for name, smallest in least.items():
+            if getattr(self, name) < smallest:
+                raise InvalidInput(
+                    f"held-out {name} {getattr(self, name)}: expected {smallest} or more"
+                )
+        if self.images is not None and self.text is not None:
+            raise InvalidInput("held-out images and text: expected one of them at most")
+        if not self.probes:
+            raise InvalidInput("held-out probes []: expected ridge, logistic or both")
+        MLP((1, *self.hidden_units, 1), self.activation)
+
+    @property
+    def probe_steps(self) -> tuple[int, ...]:
+        """Inner steps that are probed, from 0 on."""
+        steps = {round(self.inner_steps * i / self.points) for i in range(self.points + 1)}
+        return tuple(sorted(steps))
+
+    def load(self, data_root: str | None) -> HeldOutData:
+        """Load the data, which are searched for under `data_root` first.
+
+        Raises:
+            InvalidInput: when they cannot be had, or a class has too few examples.
+        """
+        if self.images is not None:
+            test = replace(self.images, split=self.test_split)
+            return from_images(load_images(self.images, data_root), load_images(test, data_root))
+        if self.text is not None:
+            splits = (load_word_bags(self.text, s, data_root) for s in ("train", self.test_split))
+            return from_texts(*splits)
+        return digits()

@@ -1,0 +1,75 @@
+"""Classification of rendered characters (appendix H.1.1)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from lit_lul.errors import InvalidInput
+from lit_lul.tasks.families import (
+    TaskSource,
+    check_mixture,
+    make_family,
+    random_families,
+    weighted,
+)
+from lit_lul.tasks.glyphs import characters_in, load_glyphs
+
+Special = Literal["letters", "mathematics", "currency"]
+SPECIAL: tuple[Special, ...] = ("letters", "mathematics", "currency")
+SPECIAL_WAYS = 10
+HELD_OUT_SEED = 2018
+
+
+@dataclass
+class GlyphTasks:
+    """Tasks of rendered characters.
+
+    Raises:
+        InvalidInput: for ways below two, a share outside 0 to 1, or a negative weight.
+    """
+
+    side: int = 14
+    """Height and width of the images, in pixels (H.1.1)."""
+    weight: float = 1.0
+    """Share of these tasks, relative to the weights of the other kinds."""
+    ways: list[int] = field(default_factory=lambda: [10, 13, 14, 17, 20, 30])
+    """Numbers of classes, each with characters drawn at random; equally frequent."""
+    special: list[Special] = field(default_factory=lambda: list(SPECIAL))
+    """Kinds of character that 10-way problems are made of, each as frequent as one of `ways`."""
+    transformed: float = 0.5
+    """Share of the random problems with rotations and shifts; special ones always have them."""
+    held_out: float = 0.1
+    """Share of the characters (none of the special kinds) that only validation sees."""
+
+    def __post_init__(self) -> None:
+        check_mixture("glyphs", self.ways, self.transformed, self.weight)
+        if not 0 <= self.held_out <= 1:
+            raise InvalidInput(f"glyphs held_out {self.held_out}: expected a share, 0 to 1")
+
+    def load(self) -> tuple[TaskSource, TaskSource]:
+        """The tasks of training, and of validation.
+
+        Raises:
+            InvalidInput: when a family wants more classes than there are.
+        """
+        glyphs = load_glyphs(self.side)
+        ordinary = np.setdiff1d(np.arange(glyphs.n_classes), special_characters(glyphs.class_names))
+        order = np.random.default_rng(HELD_OUT_SEED).permutation(ordinary)
+        held_out = order[: round(self.held_out * len(order))]
+        seen = np.setdiff1d(np.arange(glyphs.n_classes), held_out)
+        training = random_families("glyphs", seen, self.ways, self.transformed)
+        for kind in self.special:
+            pool = characters_in(kind, glyphs.class_names)
+            training.append(make_family(f"glyphs-{kind}", pool, SPECIAL_WAYS, True, 1.0))
+        validation = random_families("glyphs", held_out, self.ways, self.transformed)
+        return (
+            TaskSource(glyphs, weighted(training, self.weight)),
+            TaskSource(glyphs, weighted(validation, self.weight)),
+        )
+
+
+def special_characters(names: Sequence[str]) -> list[int]:
+    """Indices of the letters, mathematical symbols and currency signs among `names`."""
+    return sorted(index for kind in SPECIAL for index in characters_in(kind, names))

@@ -1,0 +1,199 @@
+"""Labelled images of any size from local folders and the Hugging Face hub."""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+
+from lit_lul.errors import InvalidInput
+from lit_lul.tasks.cache import cached_tensors
+from lit_lul.tasks.image_set import ImageSet
+
+_DECODER = 1
+_CHOICES = {"classes", "leave_out", "held_out"}
+
+
+@dataclass
+class ImageSource:
+    """One split of a labelled image dataset: where it is, and what is loaded of it and how.
+
+    Raises:
+        InvalidInput: `side` is less than one, or `held_out` is without `leave_out`.
+    """
+
+    dataset: str
+    """Dataset: a Hugging Face hub id, such as uoft-cs/cifar10, or a local folder."""
+    split: str = "train"
+    """Split of the dataset."""
+    image_column: str = "image"
+    """The column of images."""
+    label_column: str = "label"
+    """The column of classes."""
+    side: int = 16
+    """Height and width that images are brought to, in pixels."""
+    grey: bool = False
+    """Whether images are made grey, one channel, instead of three."""
+    classes: list[str] | None = None
+    """Names of the classes to load; null for all."""
+    leave_out: str | None = None
+    """Classes not to load: a JSON file, {"heldout": [names]}, in the dataset's folder or a path."""
+    held_out: bool = False
+    """Whether to load the classes of leave_out instead of the others."""
+
+    def __post_init__(self) -> None:
+        if self.side < 1:
+            raise InvalidInput(f"side {self.side}: expected one or more pixels")
+        if self.held_out and self.leave_out is None:
+            raise InvalidInput("held_out: expected leave_out, the file that names the classes")
+
+    def __str__(self) -> str:
+        return f"dataset {self.dataset!r}, split {self.split!r}"
+
+
+def load_images(source: ImageSource, data_root: str | None = None) -> ImageSet:
+    """Return the images of `source`, decoded at the first call and cached.
+
+    The dataset is the folder `<root>/<source.dataset>`, where root is `data_root` or else
+    $LIT_LUL_DATA, or else the folder `source.dataset`, or else it is on the Hugging Face hub. A
+    folder holds what `datasets.load_dataset` reads: parquet files, or images as split/class/file.
+
+    Images lose their alpha channel, become RGB or grey, are cropped to their centre square and
+    resized by area averaging. Classes are in the dataset's order, or sorted where the column is of
+    plain integers or strings; those without images in the split are left out.
+
+    One cached file serves all choices of classes. It goes by the dataset's name and, for a folder,
+    the paths and sizes of its files, except hidden ones; so a folder may move with its root, and a
+    change on the hub, or one that keeps a file's size, is only noticed after emptying the cache.
+
+    Args:
+        source: the dataset and what is wanted of it.
+        data_root: a folder of datasets under their hub names.
+
+    Raises:
+        InvalidInput (a ValueError): the dataset, its split, a column or a class is missing; a file,
+            image or label cannot be read; no class is left; or the `datasets` library is missing.
+        OSError: the cache directory cannot be written.
+    """
+    root = data_root or os.environ.get("LIT_LUL_DATA")
+    places = [Path(root, source.dataset)] if root else []
+    places.append(Path(source.dataset))
+    folder = next((place.resolve() for place in places if place.is_dir()), None)
+    left_out = _left_out(source.leave_out, folder) if source.leave_out else []
+    key = {name: value for name, value in vars(source).items() if name not in _CHOICES}
+    key |= {"files": folder and _fingerprint(folder), "decoder": _DECODER}
+    file = f"images-{Path(source.dataset).name}"
+    tensors = cached_tensors(file, key, lambda: _build(source, folder, places))
+    names: list[str] = json.loads(bytes(tensors["class_names"].tolist()))
+    start = tensors["class_start"]
+    kept = _kept(source, names, start.diff().tolist(), left_out)
+    return ImageSet(
+        torch.cat([tensors["images"][start[c] : start[c + 1]] for c in kept]),
+        torch.cat([torch.zeros(1, dtype=torch.int64), start.diff()[kept].cumsum(0)]),
+        tuple(names[c] for c in kept),
+    )
+
+
+def _fingerprint(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder)
+        if path.is_file() and not any(part.startswith(".") for part in name.parts):
+            digest.update(f"{name.as_posix()} {path.stat().st_size}\n".encode())
+    return digest.hexdigest()
+
+
+def _left_out(file: str, folder: Path | None) -> list[str]:
+    inside = Path(folder or "", file)
+    path = inside if inside.is_file() else Path(file)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InvalidInput(f"leave_out {path}: expected a JSON file ({error})") from error
+    names = content.get("heldout") if isinstance(content, dict) else None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InvalidInput(f'leave_out {path}: expected {{"heldout": [names of classes]}}')
+    return names
+
+
+def _kept(source: ImageSource, names: list[str], sizes: list[int], out: list[str]) -> list[int]:
+    there = [name for name, size in zip(names, sizes, strict=True) if size]
+    asked = there if source.classes is None else source.classes
+    for setting, wanted, known in (("leave_out", out, names), ("classes", asked, there)):
+        if lacking := [name for name in wanted if name not in known]:
+            found = f"which has classes such as {known[:9]}"
+            raise InvalidInput(f"{setting}: no class {lacking[0]!r} in {source}, {found}")
+    kept = [i for i, name in enumerate(names) if name in asked and (name in out) == source.held_out]
+    if not kept:
+        raise InvalidInput(f"{source}: no class with images is left to load")
+    return kept
+
+
+def _build(source: ImageSource, folder: Path | None, places: list[Path]) -> dict[str, Tensor]:
+    rows = _open(source, folder, places)
+    names, labels = _labels(source, rows)
+    channels, side = (1 if source.grey else 3), source.side
+    images = np.empty((len(rows), channels, side, side), np.uint8)
+    place = np.argsort(np.argsort(labels, stable=True))
+    for row in track(range(len(rows)), "Decoding", transient=True, console=Console(stderr=True)):
+        try:
+            image = _resize(rows[row][source.image_column], side, source.grey)
+        except Exception as error:
+            raise InvalidInput(f"{source}, row {row}: no image ({_reason(error)})") from error
+        images[place[row]] = np.asarray(image).reshape(side, side, channels).transpose(2, 0, 1)
+    return {
+        "images": torch.from_numpy(images),
+        "class_start": torch.from_numpy(np.cumsum([0, *np.bincount(labels, minlength=len(names))])),
+        "class_names": torch.tensor([*json.dumps(names).encode()], dtype=torch.uint8),
+    }
+
+
+def _open(source: ImageSource, folder: Path | None, places: list[Path]) -> Any:
+    try:
+        import datasets
+    except ImportError as error:
+        raise InvalidInput(f"{source}: needs pip install 'lit-lul[data]' ({error})") from error
+    try:
+        rows = datasets.load_dataset(str(folder or source.dataset), split=source.split)
+    except Exception as error:
+        hub = f"the Hugging Face hub (or put it in {places[0]} or below $LIT_LUL_DATA)"
+        raise InvalidInput(f"{source}, from {folder or hub}: {_reason(error)}") from error
+    for column in (source.image_column, source.label_column):
+        if column not in rows.features:
+            raise InvalidInput(f"{source}: no column {column!r}, only {rows.column_names}")
+    if not isinstance(found := rows.features[source.image_column], datasets.Image):
+        raise InvalidInput(f"{source}: expected images in {source.image_column!r}, found {found}")
+    return rows.select_columns([source.image_column, source.label_column])
+
+
+def _labels(source: ImageSource, rows: Any) -> tuple[list[str], NDArray[np.int64]]:
+    labels = list(rows[source.label_column])
+    names = getattr(rows.features[source.label_column], "names", None)
+    for row, label in enumerate(labels):
+        if not isinstance(label, int | str) or (names and label not in range(len(names))):
+            raise InvalidInput(f"{source}, row {row}: expected a class, found {label!r:.40}")
+    if names is None:
+        values, codes = np.unique(labels, return_inverse=True)
+        return [str(value) for value in values.tolist()], codes
+    return names, np.array(labels, np.int64)
+
+
+def _resize(image: Image.Image, side: int, grey: bool) -> Image.Image:
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise ValueError(f"its mode {image.mode} does not tell what white is")
+    return ImageOps.fit(image.convert("L" if grey else "RGB"), (side, side), Image.Resampling.BOX)
+
+
+def _reason(error: Exception) -> str:
+    return str(error.__cause__ or error).partition("\n")[0] or type(error).__name__

@@ -1,0 +1,194 @@
+"""Texts as the words that they have: the vocabulary, the encoding, the cache, and bad datasets."""
+
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import datasets
+import pytest
+import torch
+from datasets import Dataset
+from real_data import real_data
+
+from lit_lul.errors import InvalidInput
+from lit_lul.tasks import text
+from lit_lul.tasks.text import TextSource, WordBags, load_word_bags
+
+REAL_ROOT = os.environ.get("LIT_LUL_DATA")
+NAME = "someone/reviews"
+TRAIN = ["Good film, GOOD!<br /><br />Don't miss", "bad, 'bad' film", "apt apt zoo zoo", "?!"]
+TEST = ["a good unheard-of film", "bad bad", ""]
+WORDS = ("apt", "bad", "film", "good", "zoo", "don't")
+"""Of the training texts: five words that occur twice each, and the first that occurs once."""
+
+
+@pytest.fixture(autouse=True)
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of one dataset, with caches of its own and no network."""
+    monkeypatch.delenv("LIT_LUL_DATA", raising=False)
+    monkeypatch.setenv("LIT_LUL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "datasets"))
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    write(tmp_path / NAME, "train", {"text": TRAIN, "label": [1, 0, 1, 0]})
+    write(tmp_path / NAME, "test", {"text": TEST, "label": [1, 0, 2]})
+    return tmp_path
+
+
+def write(folder: Path, split: str, columns: Mapping[str, Sequence[object]]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    Dataset.from_dict(dict(columns)).to_parquet(folder / f"{split}.parquet")
+
+
+def load(root: Path, split: str = "train", words: int = 6) -> WordBags:
+    return load_word_bags(TextSource(NAME, words=words), split, str(root))
+
+
+def present(bags: WordBags) -> list[set[str]]:
+    return [{bags.vocabulary[column] for column in row.nonzero()} for row in bags.x]
+
+
+def test_most_frequent_words_come_first_and_ties_by_alphabet(root: Path) -> None:
+    assert load(root).vocabulary == ("<unknown>", "<start>", "<end>", *WORDS)
+    assert load(root, words=2).vocabulary[3:] == WORDS[:2]
+
+
+def test_presence(root: Path) -> None:
+    bags = load(root)
+    assert bags.x.shape == (4, 9)
+    assert bags.x.dtype == torch.uint8
+    assert bags.x.unique().tolist() == [0, 1]
+    assert bags.labels.dtype == torch.int64
+    assert bags.labels.tolist() == [1, 0, 1, 0]
+    assert present(bags) == [
+        {"<start>", "good", "film", "don't", "<unknown>", "<end>"},
+        {"<start>", "bad", "film", "<end>"},
+        {"<start>", "apt", "zoo", "<end>"},
+        set(),
+    ]
+
+
+def test_words_of_another_split_are_unknown_where_training_lacks_them(root: Path) -> None:
+    bags = load(root, "test")
+    assert present(bags) == [
+        {"<start>", "good", "film", "<unknown>", "<end>"},
+        {"<start>", "bad", "<end>"},
+        set(),
+    ]
+    assert bags.labels.tolist() == [1, 0, 2]
+
+
+def test_vocabulary_is_that_of_the_training_split(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = load(root, "test")
+    monkeypatch.setenv("LIT_LUL_CACHE", str(root / "another cache"))
+    write(root / NAME, "test", {"text": ["unheard " * 9], "label": [0]})
+    second = load(root, "test")
+    assert first.vocabulary == second.vocabulary == load(root).vocabulary
+    assert present(second) == [{"<start>", "<unknown>", "<end>"}]
+
+
+@pytest.mark.parametrize("found_by", ["environment", "working directory"])
+def test_where_datasets_are_looked_for(
+    root: Path, monkeypatch: pytest.MonkeyPatch, found_by: str
+) -> None:
+    if found_by == "environment":
+        monkeypatch.setenv("LIT_LUL_DATA", str(root))
+    else:
+        monkeypatch.chdir(root)
+    assert load_word_bags(TextSource(NAME, words=6), "train").vocabulary[3:] == WORDS
+
+
+def test_second_load_reads_the_cache(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise AssertionError("built again")
+
+    first = load(root)
+    monkeypatch.setattr(text, "_build", fail)
+    second = load(root)
+    assert second.vocabulary == first.vocabulary
+    assert torch.equal(second.x, first.x)
+    assert torch.equal(second.labels, first.labels)
+    for split, words in [("test", 6), ("train", 5)]:
+        with pytest.raises(AssertionError, match="built again"):
+            load(root, split, words)
+
+
+def refusal(source: TextSource, root: Path, split: str = "train") -> str:
+    with pytest.raises(InvalidInput) as caught:
+        load_word_bags(source, split, str(root))
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_no_words_are_refused() -> None:
+    with pytest.raises(InvalidInput, match="words must be at least 1, not 0"):
+        TextSource(NAME, words=0)
+
+
+def test_fewer_words_than_asked_for(root: Path) -> None:
+    assert "at most 7, " in refusal(TextSource(NAME, words=8), root)
+
+
+def test_unknown_split(root: Path) -> None:
+    message = refusal(TextSource(NAME, words=6), root, "valid")
+    assert re.search(f"{NAME}.*no split 'valid'.*'train', 'test'", message)
+
+
+def test_no_training_split(root: Path) -> None:
+    (root / NAME / "train.parquet").unlink()
+    assert "no split 'train'" in refusal(TextSource(NAME, words=6), root, "test")
+
+
+@pytest.mark.parametrize("column", ["text_column", "label_column"])
+def test_missing_column(root: Path, column: str) -> None:
+    message = refusal(TextSource(NAME, words=6, **{column: "review"}), root)
+    assert re.search(f"{NAME}.*no column 'review'.*'text', 'label'", message)
+
+
+def test_texts_that_are_no_strings(root: Path) -> None:
+    message = refusal(TextSource(NAME, text_column="label", words=6), root)
+    assert re.search("'label'.*has 1 .*expected only str", message)
+
+
+def test_missing_text(root: Path) -> None:
+    write(root / NAME, "train", {"text": ["a b c", None], "label": [0, 1]})
+    assert re.search("'text'.*has None .*expected only str", refusal(TextSource(NAME), root))
+
+
+def test_labels_that_are_no_integers(root: Path) -> None:
+    message = refusal(TextSource(NAME, label_column="text", words=6), root)
+    assert re.search("'text'.*has .Good film.*expected only int", message)
+
+
+def test_unreadable_parquet(root: Path) -> None:
+    path = root / NAME / "test.parquet"
+    path.write_bytes(path.read_bytes()[:-9])
+    message = refusal(TextSource(NAME, words=6), root)
+    assert NAME in message and str(path.parent) in message and "not a parquet file" in message
+
+
+def test_offline_with_nothing_cached(root: Path) -> None:
+    message = refusal(TextSource("someone/else"), root)
+    assert "'someone/else'" in message
+    assert str(root / "someone/else") in message
+    assert "go online" in message and "LIT_LUL_DATA" in message
+
+
+def test_library_is_needed_only_to_build(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    load(root)
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    load(root)
+    assert "pip install 'lit-lul[data]'" in refusal(TextSource(NAME, words=5), root)
+
+
+@real_data
+def test_imdb() -> None:
+    bags = load_word_bags(TextSource("stanfordnlp/imdb"), "train", REAL_ROOT)
+    assert bags.x.shape == (25000, 1003)
+    assert bags.labels.bincount().tolist() == [12500, 12500]
+    assert "the" in bags.vocabulary
+    assert bags.x[:, bags.vocabulary.index("the")].float().mean() > 0.9
