@@ -18,6 +18,7 @@ from lit_lul.phi_file import save_phi
 from lit_lul.rows import load_rows
 from lit_lul.rule_file import load_rule
 from lit_lul.rules import UnsupervisedUpdate
+from lit_lul.tasks.image_datasets import ImageSource, load_images
 
 
 class Applied(NamedTuple):
@@ -33,8 +34,10 @@ class Applied(NamedTuple):
 
 def predict(
     rule_path: Path,
-    data_path: Path,
     output_folder: Path,
+    data_path: Path | None = None,
+    images: ImageSource | None = None,
+    data_root: str | None = None,
     hidden_units: list[int] = [128, 128, 128, 128],
     activation: str = "relu",
     inner_steps: int = 100,
@@ -47,8 +50,10 @@ def predict(
 
     Args:
         rule_path: θ as safetensors, from a fit or from `save_rule`.
-        data_path: rows as .npy, .csv or .parquet; values in [0, 1], or of type uint8.
         output_folder: where embeddings and φ are written.
+        data_path: rows as .npy, .csv or .parquet; values in [0, 1], or of type uint8.
+        images: instead of rows, images of a hub id or a folder; embedded class by class.
+        data_root: folder that is searched for the images' dataset first.
         hidden_units: units of the base model's hidden layers; the embedding comes on top.
         activation: its nonlinearity.
         inner_steps: inner steps, one minibatch each.
@@ -59,7 +64,7 @@ def predict(
         InvalidInput: for a file, folder or number that a person must change.
     """
     rule = load_rule(rule_path)
-    x = load_rows(data_path)
+    x = _load(data_path, images, data_root)
     try:
         output_folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -70,6 +75,15 @@ def predict(
     embeddings, phi = write_applied(applied, output_folder)
     console = Console(soft_wrap=True, highlight=False)
     console.print(f"embeddings  {embeddings}\nφ           {phi}")
+
+
+def _load(data_path: Path | None, images: ImageSource | None, data_root: str | None) -> Tensor:
+    """The user's data (n, N_0), in [0, 1]."""
+    if data_path is not None and images is None:
+        return load_rows(data_path)
+    if images is not None and data_path is None:
+        return load_images(images, data_root).images.flatten(1).float() / 255
+    raise InvalidInput("predict: expected one of data_path and images")
 
 
 def apply_rule(

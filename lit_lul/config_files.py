@@ -1,7 +1,6 @@
 """Configuration files that start from another one."""
 
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -13,7 +12,7 @@ OPTIONS = ("--config", "-c")
 
 
 def with_bases(arguments: list[str]) -> list[str]:
-    """Replace every configuration file that has a `base` by the merger of the two.
+    """Replace every configuration file by its text, merged onto its base where it has one.
 
     A file's top-level key `base` names another file, relative to its own folder, which may have a
     base itself. Mappings are merged key by key; of all else the file's own value counts.
@@ -36,25 +35,12 @@ def with_bases(arguments: list[str]) -> list[str]:
     return expanded
 
 
-def _merged(file: str) -> str:
-    """The file's name where it has no base, else the text of the merged configuration."""
-    path = Path(file)
-    if not path.is_file() or "base" not in (config := _load(path)):
-        return file
-    return OmegaConf.to_yaml(_merge_base(path, config))
+def load_config(path: Path) -> DictConfig:
+    """Read a configuration file, merged onto its base where it has one.
 
-
-def _merge_base(path: Path, config: DictConfig) -> DictConfig:
-    if "base" not in config:
-        return config
-    base = path.parent / str(config.pop("base"))
-    if not base.is_file():
-        raise InvalidInput(f"{path}: base {base} is no file")
-    merged: Any = OmegaConf.merge(_merge_base(base, _load(base)), config)
-    return merged  # type: ignore[no-any-return]
-
-
-def _load(path: Path) -> DictConfig:
+    Raises:
+        InvalidInput: when the file or a base is missing or not a configuration.
+    """
     try:
         config = OmegaConf.load(path)
     except (OSError, YAMLError, OmegaConfBaseException) as error:
@@ -62,4 +48,14 @@ def _load(path: Path) -> DictConfig:
         raise InvalidInput(f"{path}: expected a YAML configuration ({reason})") from error
     if not isinstance(config, DictConfig):
         raise InvalidInput(f"{path}: expected a YAML configuration of keys and values")
-    return config
+    if "base" not in config:
+        return config
+    merged = OmegaConf.merge(load_config(path.parent / str(config.pop("base"))), config)
+    assert isinstance(merged, DictConfig)
+    return merged
+
+
+def _merged(file: str) -> str:
+    """The text of the configuration; the name of what is no file, for the parser to complain of."""
+    path = Path(file)
+    return OmegaConf.to_yaml(load_config(path)) if path.is_file() else file

@@ -1,5 +1,6 @@
 """Held-out data, draws, probes and curves."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from lit_lul.errors import InvalidInput
 from lit_lul.evaluation.curve import Curve, Draws, roll_out_draws
 from lit_lul.evaluation.held_out import HeldOut
+from lit_lul.evaluation.held_out_curve import HeldOutCurve
 from lit_lul.evaluation.held_out_data import HeldOutData, digits, from_images, from_texts
 from lit_lul.meta_objective import MetaObjective
 from lit_lul.rules import RuleSettings, UnsupervisedUpdate
@@ -43,6 +45,33 @@ def test_a_draw_is_the_same_in_any_company(rule: UnsupervisedUpdate) -> None:
         torch.testing.assert_close(alone.accuracy[..., 0], together.accuracy[..., n])
     assert together.accuracy.shape == (2, 3, 3)
     assert len(together.accuracy[0, 0].unique()) > 1
+
+
+def test_ranks_share_the_draws_out(rule: UnsupervisedUpdate) -> None:
+    module = SimpleNamespace(objective=MetaObjective(), device=torch.device("cpu"))
+
+    def curves(rank: int, ranks: int, others: torch.Tensor | float) -> tuple[Any, torch.Tensor]:
+        """One rank's curves, where the other ranks' accuracies are known; and its own."""
+        own = []
+
+        def reduce(accuracy: torch.Tensor, reduce_op: str) -> torch.Tensor:
+            own.append(accuracy.clone())
+            return accuracy + others
+
+        trainer: Any = SimpleNamespace(
+            global_rank=rank, world_size=ranks, strategy=SimpleNamespace(reduce=reduce)
+        )
+        callback = HeldOutCurve("digits", HELD_OUT)
+        callback.data = digits()
+        return callback._curves(trainer, module, rule)[0], own[0]
+
+    whole, _ = curves(0, 1, 0.0)
+    _, second = curves(1, 2, 0.0)
+    shared, first = curves(0, 2, second)
+    assert (first[..., 1] == 0).all()
+    assert (second[..., [0, 2]] == 0).all()
+    for probe, curve in whole.items():
+        assert shared[probe].mean == pytest.approx(curve.mean)
 
 
 def test_probes_learn_what_is_there(rule: UnsupervisedUpdate) -> None:

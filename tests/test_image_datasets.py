@@ -382,7 +382,10 @@ def no_rows(folder: Path) -> ImageSource:
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        (hub_dataset, r"'someone/else'.* hub .*root/someone/else or below \$LIT_LUL_DATA.*reach"),
+        (
+            hub_dataset,
+            r"'someone/else'.* hub .*root/someone/else or .* below \$LIT_LUL_DATA.*reach",
+        ),
         (no_such_split, r"pictures', split 'testing'.*'train'"),
         (no_image_column, r"pictures', split 'train': no column 'image', only \['img', 'label'\]"),
         (no_label_column, r"no column 'fine_label', only \['img', 'label'\]"),

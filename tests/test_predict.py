@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import lit_lul
 from numpy.typing import NDArray
+from PIL import Image
 from safetensors.torch import save_file
 
 from lit_lul.apply import Applied, apply_rule, predict, write_applied
@@ -278,7 +280,7 @@ def test_predict_writes_embeddings_and_phi(
     rule, data, folder = tmp_path / "theta.safetensors", tmp_path / "rows.npy", tmp_path / "out"
     save_rule(tiny_rule(), rule)
     np.save(data, ROWS)
-    predict(rule, data, folder, hidden_units=[5], inner_steps=3, batch_size=4)
+    predict(rule, folder, data, hidden_units=[5], inner_steps=3, batch_size=4)
     out = capsys.readouterr().out.splitlines()
     assert [line.split()[-1] for line in out] == [
         str(folder / "embeddings.npy"),
@@ -288,4 +290,23 @@ def test_predict_writes_embeddings_and_phi(
     with pytest.raises(InvalidInput, match=r"rows\.npy: expected a folder"):
         predict(rule, data, data, hidden_units=[5], inner_steps=3, batch_size=4)
     with pytest.raises(InvalidInput, match=r"rows\.npy: .*safetensors"):
-        predict(data, data, folder)
+        predict(data, folder, data)
+
+
+def test_images_of_a_folder_through_the_command_line(run_folder: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (run_folder / "pets" / "train" / name).mkdir(parents=True)
+        for i in range(4):
+            pixels = rng.integers(256, size=(9, 9, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(run_folder / "pets" / "train" / name / f"{i}.png")
+    settings = RuleSettings(hidden_channels=4, error_channels=3, top_channels=4, embedding_units=6)
+    save_rule(UnsupervisedUpdate(settings), run_folder / "rule.safetensors")
+    options = ["--images.dataset=pets", "--images.side=5", "--batch_size=4", "--inner_steps=2"]
+    lit_lul("predict", "rule.safetensors", "out", "--hidden_units=[7]", *options)
+    assert np.load(run_folder / "out" / "embeddings.npy").shape == (8, 6)
+    base_model, _ = load_phi(run_folder / "out" / "phi.safetensors")
+    assert base_model.sizes == (75, 7, 6)
+    for wrong in ([], ["--data_path=rows.csv", "--images.dataset=pets"], ["--data_path=rows.csv"]):
+        with pytest.raises(InvalidInput):
+            lit_lul("predict", "rule.safetensors", "out", *wrong)

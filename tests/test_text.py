@@ -135,12 +135,12 @@ def test_fewer_words_than_asked_for(root: Path) -> None:
 
 def test_unknown_split(root: Path) -> None:
     message = refusal(TextSource(NAME, words=6), root, "valid")
-    assert re.search(f"{NAME}.*no split 'valid'.*'train', 'test'", message)
+    assert re.search(f"{NAME}.*split 'valid'.*'train', 'test'", message)
 
 
 def test_no_training_split(root: Path) -> None:
     (root / NAME / "train.parquet").unlink()
-    assert "no split 'train'" in refusal(TextSource(NAME, words=6), root, "test")
+    assert "split 'train'" in refusal(TextSource(NAME, words=6), root, "test")
 
 
 @pytest.mark.parametrize("column", ["text_column", "label_column"])
@@ -151,17 +151,17 @@ def test_missing_column(root: Path, column: str) -> None:
 
 def test_texts_that_are_no_strings(root: Path) -> None:
     message = refusal(TextSource(NAME, text_column="label", words=6), root)
-    assert re.search("'label'.*has 1 .*expected only str", message)
+    assert re.search("'label'.*must hold str, but row 0 is 1", message)
 
 
 def test_missing_text(root: Path) -> None:
     write(root / NAME, "train", {"text": ["a b c", None], "label": [0, 1]})
-    assert re.search("'text'.*has None .*expected only str", refusal(TextSource(NAME), root))
+    assert re.search("'text'.*must hold str, but row 1 is None", refusal(TextSource(NAME), root))
 
 
 def test_labels_that_are_no_integers(root: Path) -> None:
     message = refusal(TextSource(NAME, label_column="text", words=6), root)
-    assert re.search("'text'.*has .Good film.*expected only int", message)
+    assert re.search("'text'.*must hold int, but row 0 is .Good film", message)
 
 
 def test_unreadable_parquet(root: Path) -> None:

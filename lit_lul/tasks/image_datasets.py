@@ -1,8 +1,6 @@
 """Labelled images of any size from local folders and the Hugging Face hub."""
 
-import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from torch import Tensor
 
 from lit_lul.errors import InvalidInput
 from lit_lul.tasks.cache import cached_tensors
+from lit_lul.tasks.datasets_access import find_folder, fingerprint, load_split, reason_of
 from lit_lul.tasks.image_set import ImageSet
 
 _DECODER = 1
@@ -84,15 +83,12 @@ def load_images(source: ImageSource, data_root: str | None = None) -> ImageSet:
             image or label cannot be read; no class is left; or the `datasets` library is missing.
         OSError: the cache directory cannot be written.
     """
-    root = data_root or os.environ.get("LIT_LUL_DATA")
-    places = [Path(root, source.dataset)] if root else []
-    places.append(Path(source.dataset))
-    folder = next((place.resolve() for place in places if place.is_dir()), None)
+    folder = find_folder(source.dataset, data_root)
     left_out = _left_out(source.leave_out, folder) if source.leave_out else []
     key = {name: value for name, value in vars(source).items() if name not in _CHOICES}
-    key |= {"files": folder and _fingerprint(folder), "decoder": _DECODER}
+    key |= {"files": folder and fingerprint(folder), "decoder": _DECODER}
     file = f"images-{Path(source.dataset).name}"
-    tensors = cached_tensors(file, key, lambda: _build(source, folder, places))
+    tensors = cached_tensors(file, key, lambda: _build(source, data_root))
     names: list[str] = json.loads(bytes(tensors["class_names"].tolist()))
     start = tensors["class_start"]
     kept = _kept(source, names, start.diff().tolist(), left_out)
@@ -101,15 +97,6 @@ def load_images(source: ImageSource, data_root: str | None = None) -> ImageSet:
         torch.cat([torch.zeros(1, dtype=torch.int64), start.diff()[kept].cumsum(0)]),
         tuple(names[c] for c in kept),
     )
-
-
-def _fingerprint(folder: Path) -> str:
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder)
-        if path.is_file() and not any(part.startswith(".") for part in name.parts):
-            digest.update(f"{name.as_posix()} {path.stat().st_size}\n".encode())
-    return digest.hexdigest()
 
 
 def _left_out(file: str, folder: Path | None) -> list[str]:
@@ -138,8 +125,8 @@ def _kept(source: ImageSource, names: list[str], sizes: list[int], out: list[str
     return kept
 
 
-def _build(source: ImageSource, folder: Path | None, places: list[Path]) -> dict[str, Tensor]:
-    rows = _open(source, folder, places)
+def _build(source: ImageSource, data_root: str | None) -> dict[str, Tensor]:
+    rows = _open(source, data_root)
     names, labels = _labels(source, rows)
     channels, side = (1 if source.grey else 3), source.side
     images = np.empty((len(rows), channels, side, side), np.uint8)
@@ -148,7 +135,7 @@ def _build(source: ImageSource, folder: Path | None, places: list[Path]) -> dict
         try:
             image = _resize(rows[row][source.image_column], side, source.grey)
         except Exception as error:
-            raise InvalidInput(f"{source}, row {row}: no image ({_reason(error)})") from error
+            raise InvalidInput(f"{source}, row {row}: no image ({reason_of(error)})") from error
         images[place[row]] = np.asarray(image).reshape(side, side, channels).transpose(2, 0, 1)
     return {
         "images": torch.from_numpy(images),
@@ -157,20 +144,12 @@ def _build(source: ImageSource, folder: Path | None, places: list[Path]) -> dict
     }
 
 
-def _open(source: ImageSource, folder: Path | None, places: list[Path]) -> Any:
-    try:
-        import datasets
-    except ImportError as error:
-        raise InvalidInput(f"{source}: needs pip install 'lit-lul[data]' ({error})") from error
-    try:
-        rows = datasets.load_dataset(str(folder or source.dataset), split=source.split)
-    except Exception as error:
-        hub = f"the Hugging Face hub (or put it in {places[0]} or below $LIT_LUL_DATA)"
-        raise InvalidInput(f"{source}, from {folder or hub}: {_reason(error)}") from error
+def _open(source: ImageSource, data_root: str | None) -> Any:
+    rows = load_split(source.dataset, source.split, data_root)
     for column in (source.image_column, source.label_column):
         if column not in rows.features:
             raise InvalidInput(f"{source}: no column {column!r}, only {rows.column_names}")
-    if not isinstance(found := rows.features[source.image_column], datasets.Image):
+    if type(found := rows.features[source.image_column]).__name__ != "Image":
         raise InvalidInput(f"{source}: expected images in {source.image_column!r}, found {found}")
     return rows.select_columns([source.image_column, source.label_column])
 
@@ -193,7 +172,3 @@ def _resize(image: Image.Image, side: int, grey: bool) -> Image.Image:
     if image.mode in ("I", "F"):
         raise ValueError(f"its mode {image.mode} does not tell what white is")
     return ImageOps.fit(image.convert("L" if grey else "RGB"), (side, side), Image.Resampling.BOX)
-
-
-def _reason(error: Exception) -> str:
-    return str(error.__cause__ or error).partition("\n")[0] or type(error).__name__

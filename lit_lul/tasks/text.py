@@ -7,11 +7,9 @@ spaces; a word is a run of letters and digits, which apostrophes may join ("don'
 """
 
 import json
-import os
 import re
 from collections import Counter
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +17,7 @@ from torch import Tensor
 
 from lit_lul.errors import InvalidInput
 from lit_lul.tasks.cache import cached_tensors
+from lit_lul.tasks.datasets_access import find_folder, fingerprint, load_split
 
 _ENCODING = 1
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
@@ -72,7 +71,7 @@ def load_word_bags(source: TextSource, split: str, data_root: str | None = None)
 
     The dataset is the folder `<root>/<source.dataset>`, where root is `data_root` or else
     $LIT_LUL_DATA, or else the folder `source.dataset`, or else it is on the Hugging Face hub. The
-    cache goes by its name, not its place: data that change under one name need an emptied cache.
+    cache goes by its name and, for a folder, the paths and sizes of its files.
 
     Args:
         source: the dataset, its columns and the size of the vocabulary.
@@ -85,21 +84,24 @@ def load_word_bags(source: TextSource, split: str, data_root: str | None = None)
             split has too few words; or the `datasets` library is missing.
         OSError: the cache directory cannot be written.
     """
-    key = {**asdict(source), "split": split, "encoding": _ENCODING}
+    folder = find_folder(source.dataset, data_root)
+    files = folder and fingerprint(folder)
+    key = {**asdict(source), "split": split, "files": files, "encoding": _ENCODING}
     tensors = cached_tensors("text", key, lambda: _build(source, split, data_root))
     vocabulary = json.loads(bytes(tensors["vocabulary"].tolist()))
     return WordBags(tensors["x"], tensors["labels"], tuple(vocabulary))
 
 
 def _build(source: TextSource, split: str, data_root: str | None) -> dict[str, Tensor]:
-    dataset = source.dataset
-    splits = _load_splits(dataset, data_root)
-    texts = _column(splits, dataset, split, source.text_column, str)
-    labels = _column(splits, dataset, split, source.label_column, int)
-    training = _column(splits, dataset, "train", source.text_column, str)
-    counts = Counter(word for text in training for word in _words(text))
+    rows = load_split(source.dataset, split, data_root)
+    training = rows if split == "train" else load_split(source.dataset, "train", data_root)
+    texts = _column(rows, source, source.text_column, str)
+    labels = _column(rows, source, source.label_column, int)
+    counts = Counter(
+        word for text in _column(training, source, source.text_column, str) for word in _words(text)
+    )
     if len(counts) < source.words:
-        found = f"{len(counts)}, the distinct words of dataset {dataset!r}"
+        found = f"{len(counts)}, the distinct words of dataset {source.dataset!r}"
         raise InvalidInput(f"words must be at most {found}, not {source.words}")
     top = sorted(counts, key=lambda word: (-counts[word], word))[: source.words]
     vocabulary = [*_SPECIAL, *top]
@@ -119,31 +121,16 @@ def _words(text: str) -> list[str]:
     return _WORD.findall(text.lower().replace("<br />", " "))
 
 
-def _column(splits: Any, dataset: str, split: str, column: str, kind: type) -> list[Any]:
-    if split not in splits:
-        raise InvalidInput(f"dataset {dataset!r} has no split {split!r}; it has {[*splits]}")
-    if column not in (names := splits[split].column_names):
-        raise InvalidInput(f"dataset {dataset!r} has no column {column!r}; it has {names}")
-    values = list(splits[split][column])
-    for value in values:
+def _column(rows: Any, source: TextSource, name: str, kind: type) -> list[Any]:
+    if name not in rows.column_names:
+        raise InvalidInput(
+            f"dataset {source.dataset!r} has no column {name!r}; it has {rows.column_names}"
+        )
+    values = list(rows[name])
+    for row, value in enumerate(values):
         if not isinstance(value, kind):
-            found = f"{value!r:.40} in split {split!r}, expected only {kind.__name__}"
-            raise InvalidInput(f"column {column!r} of dataset {dataset!r} has {found}")
+            raise InvalidInput(
+                f"column {name!r} of dataset {source.dataset!r} must hold {kind.__name__}, but row"
+                f" {row} is {value!r:.60}"
+            )
     return values
-
-
-def _load_splits(dataset: str, data_root: str | None) -> Any:
-    try:
-        import datasets
-    except ImportError:
-        raise InvalidInput(f"{dataset!r} needs datasets: pip install 'lit-lul[data]'") from None
-    root = data_root or os.environ.get("LIT_LUL_DATA")
-    places = [Path(root, dataset), Path(dataset)] if root else [Path(dataset)]
-    folder = next((place for place in places if place.is_dir()), None)
-    try:
-        return datasets.load_dataset(str(folder or dataset))
-    except (datasets.exceptions.DatasetsError, OSError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error.__cause__ or error).split())
-        copy = f"put a copy in {' or '.join(map(str, places))}, or below $LIT_LUL_DATA"
-        where = folder or f"the Hugging Face hub (go online, or {copy})"
-        raise InvalidInput(f"cannot read dataset {dataset!r} from {where}: {reason}") from error
