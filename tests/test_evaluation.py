@@ -111,6 +111,16 @@ def test_labels_and_tests_are_disjoint_and_balanced() -> None:
     assert torch.bincount(data.labels[query]).tolist() == [20] * 10
 
 
+def test_curves_of_another_protocol_are_not_gone_on_from() -> None:
+    curve = vars(Curve(HELD_OUT.probe_steps, (0.1, 0.2, 0.3), (0.0, 0.0, 0.0)))
+    same = HeldOutCurve("digits", HELD_OUT)
+    same.load_state_dict({"curves": {3: {"ridge": curve, "logistic": curve}}})
+    assert list(same.curves) == [3]
+    other = HeldOutCurve("digits", HELD_OUT)
+    other.load_state_dict({"curves": {3: {"ridge": curve}}})
+    assert not other.curves
+
+
 def test_standard_error_of_a_curve() -> None:
     curve = Curve.of((0, 1), torch.tensor([[0.1, 0.3], [0.5, 0.5]], dtype=torch.float64))
     assert curve.mean == pytest.approx((0.2, 0.5))

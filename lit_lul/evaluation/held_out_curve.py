@@ -90,11 +90,11 @@ class HeldOutCurve(Callback):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from the curves so far, if they were probed at this run's steps."""
-        for step, curves in state_dict["curves"].items():
-            loaded = {probe: Curve(**curve) for probe, curve in curves.items()}
-            if all(curve.steps == self.held_out.probe_steps for curve in loaded.values()):
-                self.curves[step] = loaded
+        """Go on from the curves so far, if they were probed as this run's are."""
+        as_now = dict.fromkeys(self.held_out.probes, self.held_out.probe_steps)
+        for outer_step, curves in state_dict["curves"].items():
+            if {probe: curve["steps"] for probe, curve in curves.items()} == as_now:
+                self.curves[outer_step] = {p: Curve(**curve) for p, curve in curves.items()}
 
     def file(self, trainer: Trainer, suffix: str) -> Path:
         """Where a file of this curve lies."""
