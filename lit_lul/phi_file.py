@@ -4,14 +4,12 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from lit_lul.atomic import replace_file
 from lit_lul.base_model import MLP, Phi
-from lit_lul.errors import InvalidInput
-from lit_lul.rule_file import check_shapes
+from lit_lul.rule_file import check_shapes, read_tensors
 
 FORMAT = "lit_lul phi 1"
 
@@ -37,15 +35,7 @@ def load_phi(path: Path | str) -> tuple[MLP, Phi]:
     Raises:
         InvalidInput: when the file is missing, truncated, or not such a file.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            names = file.keys()
-            tensors = {name: file.get_tensor(name) for name in names}
-    except (OSError, SafetensorError) as error:
-        raise InvalidInput(f"{path}: expected φ as a safetensors file ({error})") from error
-    if metadata.get("format") != FORMAT:
-        raise InvalidInput(f"{path}: expected a safetensors file of format {FORMAT!r}")
+    tensors, metadata = read_tensors(path, FORMAT)
     architecture = json.loads(metadata["base_model"])
     base_model = MLP(tuple(architecture["sizes"]), architecture["activation"])
     check_shapes(path, tensors, _by_name(base_model.init(1, torch.Generator())))

@@ -34,15 +34,7 @@ def load_rule(path: Path | str) -> UnsupervisedUpdate:
     Raises:
         InvalidInput: when the file is missing, truncated, or not such a file.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            names = file.keys()
-            theta = {name: file.get_tensor(name) for name in names}
-    except (OSError, SafetensorError) as error:
-        raise InvalidInput(f"{path}: expected a rule as a safetensors file ({error})") from error
-    if metadata.get("format") != FORMAT:
-        raise InvalidInput(f"{path}: expected a safetensors file of format {FORMAT!r}")
+    theta, metadata = read_tensors(path, FORMAT)
     known = {field.name for field in fields(RuleSettings)}
     settings = json.loads(metadata["settings"])
     if set(settings) != known:
@@ -51,6 +43,26 @@ def load_rule(path: Path | str) -> UnsupervisedUpdate:
     check_shapes(path, theta, rule.state_dict())
     rule.load_state_dict(theta)
     return rule
+
+
+def read_tensors(path: Path | str, file_format: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read the tensors and the metadata of a safetensors file of one of this package's formats.
+
+    Raises:
+        InvalidInput: when the file is missing, truncated, or of another format.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            names = file.keys()
+            tensors = {name: file.get_tensor(name) for name in names}
+    except (OSError, SafetensorError) as error:
+        raise InvalidInput(
+            f"{path}: expected a safetensors file of format {file_format!r} ({error})"
+        ) from error
+    if metadata.get("format") != file_format:
+        raise InvalidInput(f"{path}: expected a safetensors file of format {file_format!r}")
+    return tensors, metadata
 
 
 def check_same(
