@@ -48,6 +48,7 @@ def main() -> None:
     module, data = instantiate(args.config)
     data.prepare_data()
     data.setup("fit")
+    # the two things that the loader reads of a trainer
     data.trainer = SimpleNamespace(global_rank=0, max_steps=-1)  # type: ignore[assignment]
     draws = iter(data.train_dataloader())
     sampling, unrolling = [], []

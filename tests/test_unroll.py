@@ -81,6 +81,7 @@ def test_tasks_at_once_equal_tasks_alone(preset: str) -> None:
             rule,
             objective,
             BASE_MODEL,
+            # binds the loop variable; mypy cannot infer a lambda with a default
             phi.map(lambda p, one=one: p[one]),  # type: ignore[misc]
             unlabelled[:, one],
             Labelled(*(t[:, one] for t in labelled[:4]), *(t[one] for t in labelled[4:])),
