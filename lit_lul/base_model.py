@@ -41,6 +41,11 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 """The nonlinearities of figure 5, by name."""
 
 
+def full_precision(like: Tensor) -> torch.autocast:
+    """A context without autocast, on the device of a tensor: for φ and all but hidden states."""
+    return torch.autocast(like.device.type, enabled=False)
+
+
 class Phi(NamedTuple):
     """The base parameters φ of T tasks; index l - 1 holds layer l."""
 
@@ -119,11 +124,13 @@ class MLP:
         """
         activation = ACTIVATIONS[self.activation]
         xs, zs = [x], [x]
-        for weight, bias in zip(phi.weights, phi.biases, strict=True):
-            m = xs[-1] @ weight
-            variance, mean = torch.var_mean(m, dim=-2, keepdim=True, correction=0)
-            zs.append((m - mean) * torch.rsqrt(variance + BATCH_NORM_EPS) + bias.unsqueeze(-2))
-            xs.append(activation(zs[-1]))
+        with full_precision(x):
+            for weight, bias in zip(phi.weights, phi.biases, strict=True):
+                m = xs[-1] @ weight
+                variance, mean = torch.var_mean(m, dim=-2, keepdim=True, correction=0)
+                scale = torch.rsqrt(variance + BATCH_NORM_EPS)
+                zs.append((m - mean) * scale + bias.unsqueeze(-2))
+                xs.append(activation(zs[-1]))
         return Activations(tuple(xs), tuple(zs))
 
     def embed(self, phi: Phi, x: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from lightning import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from rich.console import Console
 
+from lit_lul.allocator import keep_freed_memory
 from lit_lul.apply import predict
 from lit_lul.checkpoints import AtomicCheckpointIO, RunCheckpoint
 from lit_lul.config_files import with_bases
@@ -126,6 +127,7 @@ def main(args: list[str] | None = None) -> None:
     Raises:
         InvalidInput: for an option, value, file or checkpoint that a person must change.
     """
+    keep_freed_memory()
     set_parsing_settings(
         omegaconf_absolute_to_relative_paths=True,
         docstring_parse_attribute_docstrings=True,

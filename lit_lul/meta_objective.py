@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from lit_lul.base_model import MLP, Phi
+from lit_lul.base_model import MLP, Phi, full_precision
 from lit_lul.errors import InvalidInput
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -159,7 +159,8 @@ class MetaObjective:
         penalty = support.new_full((support.shape[-1],), self.settings.ridge)
         if not self.settings.penalise_intercept:
             penalty[-1] = 0.0
-        factor, failed = torch.linalg.cholesky_ex(support.mT @ support + torch.diag(penalty))
-        coefficients = torch.cholesky_solve(support.mT @ support_y, factor)
-        coefficients = coefficients.masked_fill((failed > 0)[..., None, None], torch.nan)
-        return Regression(coefficients, query @ coefficients)
+        with full_precision(support):
+            factor, failed = torch.linalg.cholesky_ex(support.mT @ support + torch.diag(penalty))
+            coefficients = torch.cholesky_solve(support.mT @ support_y, factor)
+            coefficients = coefficients.masked_fill((failed > 0)[..., None, None], torch.nan)
+            return Regression(coefficients, query @ coefficients)

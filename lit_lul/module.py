@@ -19,6 +19,7 @@ from lit_lul.meta_objective import MetaObjective, ObjectiveSettings
 from lit_lul.metrics import UnrollMetrics
 from lit_lul.rule_file import check_same, check_shapes
 from lit_lul.rules import RuleSettings, UnsupervisedUpdate
+from lit_lul.rules.norm import compile_norms
 from lit_lul.schedules import PiecewiseConstantLR
 from lit_lul.tasks.batch import UnrollBatch
 from lit_lul.unroll import unroll
@@ -47,6 +48,7 @@ class MetaLightningModule(LightningModule):
         lr_scheduler: makes the schedule of its rate, in outer steps.
         clip_norm: largest norm of an outer step's gradient (5 in H.2).
         recompute: whether activations are computed a second time instead of kept.
+        compile: whether the norms run as compiled kernels, which needs a compiler.
     """
 
     gradient_sum: Tensor
@@ -62,12 +64,14 @@ class MetaLightningModule(LightningModule):
         lr_scheduler: LRSchedulerCallable = paper_schedule,
         clip_norm: float = 5.0,
         recompute: bool = True,
+        compile: bool = False,
     ) -> None:
         super().__init__()
         if clip_norm <= 0:
             raise InvalidInput(f"clip_norm {clip_norm}: expected a positive number")
         self.automatic_optimization = False
-        self.rule = UnsupervisedUpdate(rule)
+        self.rule_settings, self.compile_rule = rule, compile
+        self.rule = self.make_rule()
         self.objective = MetaObjective(objective)
         self.make_optimizer, self.make_schedule = optimizer, lr_scheduler
         self.clip_norm, self.recompute = clip_norm, recompute
@@ -77,6 +81,13 @@ class MetaLightningModule(LightningModule):
         self.register_buffer("truncations", torch.zeros((), dtype=torch.long))
         self.register_buffer("contributions", torch.zeros((), dtype=torch.long))
         self.register_buffer("restarts", torch.zeros((), dtype=torch.long))
+
+    def make_rule(self) -> UnsupervisedUpdate:
+        """A rule with new θ, of this module's settings."""
+        rule = UnsupervisedUpdate(self.rule_settings)
+        if self.compile_rule:
+            compile_norms(rule)
+        return rule
 
     def setup(self, stage: str) -> None:
         """Make the metrics; the task families come from the datamodule."""

@@ -32,6 +32,8 @@ def unroll(
 ) -> Truncation:
     """Apply the rule U times and score the representation it reaches (section 4.1, algorithm 1).
 
+    Under autocast the hidden states alone are of its type; φ and the objective stay as they are.
+
     Args:
         rule: the rule; gradients flow into its θ.
         objective: the score of the last φ.

@@ -98,7 +98,8 @@ def theta(group: str) -> dict[str, Tensor]:
     for released, (own, axis) in CONVS.items():
         weight = tensor(f"{group}/{released}/w").permute(2, 1, 0)
         state[f"{own}.weight"] = weight.unsqueeze(2 if axis == "batch" else 3)
-        state[f"{own}.bias"] = tensor(f"{group}/{released}/b")
+        if not own.endswith(".conv"):  # behind the others a norm takes the bias away again
+            state[f"{own}.bias"] = tensor(f"{group}/{released}/b")
     for released, own in NORMS.items():
         state[f"{own}.offset"] = tensor(f"{group}/{released}/beta").flatten()
     state["error_readout.weight"] = tensor(f"{group}/linear/w").T

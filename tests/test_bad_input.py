@@ -78,6 +78,18 @@ def write_checkpoints(run_folder: Path) -> Path:
     return folder
 
 
+def test_missing_compiler_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # nothing compiled before
+    make = "from lit_lul.module import MetaLightningModule; MetaLightningModule(compile=True)"
+    done = subprocess.run([sys.executable, "-c", make], check=False)
+    assert done.returncode != 0
+    last = capfd.readouterr().err.strip().splitlines()[-1]
+    assert "InvalidInput: model.compile: expected a working C++ compiler" in last
+
+
 def test_bad_files_are_named(run_folder: Path) -> None:
     folder = write_checkpoints(run_folder)
     bad = [

@@ -39,7 +39,8 @@ def read_theta(rule: UnsupervisedUpdate) -> reading.PaperTheta:
 
     def conv(name: str) -> tuple[reading.Array, reading.Array]:
         weight = state[f"{name}.weight"]
-        return weight.reshape(*weight.shape[:2], -1).transpose(2, 1, 0), state[f"{name}.bias"]
+        bias = state.get(f"{name}.bias", np.zeros(len(weight)))
+        return weight.reshape(*weight.shape[:2], -1).transpose(2, 1, 0), bias
 
     topd = ["gather", "mix_units.0", "mix_units.1", "refine.0", "refine.1"]
     p = SETTINGS.readout_channels

@@ -92,6 +92,24 @@ def test_preset_of_the_command_line_reaches_every_setting(run_folder: Path) -> N
     assert settings.update_norm == "matrix"
 
 
+def test_compiled_run_with_bf16_hidden_states(run_folder: Path) -> None:
+    options = ["--model.compile=true", "--trainer.precision=bf16-mixed"]
+    lit_lul("fit", "--config", "tiny.yaml")
+    lit_lul("fit", "--config", "tiny.yaml", *options)
+    exact, quick = (
+        [
+            float(row["train/meta_loss"])
+            for row in metrics(log_folder(run_folder, version))
+            if "train/meta_loss" in row
+        ]
+        for version in range(2)
+    )
+    assert quick[0] == pytest.approx(exact[0], rel=0.02)
+    assert quick[0] != exact[0]
+    theta = load_rule(log_folder(run_folder, 1) / "checkpoints" / "theta.safetensors")
+    assert {p.dtype for p in theta.parameters()} == {torch.float32}
+
+
 def test_same_seed_same_numbers(run_folder: Path) -> None:
     for seed in (0, 0, 1):
         lit_lul("fit", "--config", "tiny.yaml", f"--seed_everything={seed}")

@@ -121,7 +121,7 @@ class HeldOutCurve(Callback):
     def _measure_untrained(self, trainer: Trainer, pl_module: Any) -> None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(UNTRAINED_SEED)
-            rule = UnsupervisedUpdate(pl_module.rule.settings).to(pl_module.device)
+            rule = pl_module.make_rule().to(pl_module.device)
         self.untrained, _ = self._curves(trainer, pl_module, rule)
 
     def _measure_once(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -135,7 +135,8 @@ class HeldOutCurve(Callback):
         """Curves over all draws by probe, and this rank's rollouts."""
         numbers = range(self.held_out.draws)
         mine = numbers[trainer.global_rank :: trainer.world_size]
-        rollouts = roll_out_draws(rule, pl_module.objective, self.data, self.held_out, mine)
+        with trainer.precision_plugin.forward_context():
+            rollouts = roll_out_draws(rule, pl_module.objective, self.data, self.held_out, mine)
         shape = (*rollouts.accuracy.shape[:2], len(numbers))
         accuracy = torch.zeros(shape, dtype=torch.float64, device=pl_module.device)
         accuracy[..., list(mine)] = rollouts.accuracy.to(pl_module.device)

@@ -3,6 +3,7 @@
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lit_lul.rules.networks import init_fan_in
@@ -10,7 +11,7 @@ from lit_lul.rules.planes import BETWEEN, LOWER, SEMIDEFINITE, UPPER, symmetric_
 
 
 class LowRankReadouts(nn.Module):
-    """All linear readouts of h, as one product: those of every plane, and the bias update.
+    """All linear readouts of h: those of every plane, and the bias update.
 
     Rows of the weight, P for each readout: for h as the layer below, one for each plane of
     `BETWEEN`, then two for each of `LOWER`; for h as the layer above, one for each of `BETWEEN`,
@@ -34,40 +35,43 @@ class LowRankReadouts(nn.Module):
         init_fan_in(self.weight, hidden_channels)
         self.bias = nn.Parameter(torch.zeros(rows)) if bias else None
 
-    def forward(self, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Read out h^l (T, N, B, H).
+    def below(self, h: Tensor) -> Tensor:
+        """Read h^{l-1} (T, N_v, B, H) out for the weights above it: (readouts, T, N_v, B·P)."""
+        return self._split(self._read(h, slice(0, self.n_below * self.channels)))
+
+    def above(self, h: Tensor) -> tuple[Tensor, Tensor]:
+        """Read h^l (T, N_u, B, H) out for the weights below it and for b^l.
 
         Returns:
-            below: (T, readouts, N, B·P), for the weights above layer l.
-            above: (T, readouts, N, B·P), for the weights below layer l.
-            bias: (T, N, B), for b^l.
+            above: (readouts, T, N_u, B·P).
+            bias: (T, N_u, B).
         """
-        tasks, units, examples, _ = h.shape
-        r = nn.functional.linear(h, self.weight, self.bias)
-        split = self.n_below * self.channels
-        sides = (r[..., :split], r[..., split:-1])
-        below, above = (
-            side.unflatten(-1, (-1, self.channels))
-            .permute(0, 3, 1, 2, 4)
-            .reshape(tasks, -1, units, examples * self.channels)
-            for side in sides
-        )
-        return below, above, r[..., -1]
+        r = self._read(h, slice(self.n_below * self.channels, None))
+        readouts, bias = r.split([self.n_above * self.channels, 1], dim=-1)
+        return self._split(readouts), bias.squeeze(-1)
+
+    def _read(self, h: Tensor, rows: slice) -> Tensor:
+        bias = None if self.bias is None else self.bias[rows]
+        return F.linear(h, self.weight[rows], bias)
+
+    def _split(self, r: Tensor) -> Tensor:
+        parts: Tensor = r.unflatten(-1, (-1, self.channels))
+        return parts.permute(3, 0, 1, 2, 4).flatten(3)
 
     def products(self, below: Tensor, above: Tensor) -> dict[str, Tensor]:
         """LowRR of every plane that has one, for the weights between two layers.
 
         Args:
-            below: readouts of h^{l-1}, (T, readouts, N_v, B·P).
-            above: readouts of h^l, (T, readouts, N_u, B·P).
+            below: readouts of h^{l-1}, (readouts, T, N_v, B·P).
+            above: readouts of h^l, (readouts, T, N_u, B·P).
 
         Returns:
             By plane: (T, N_v, N_u), and for symmetric planes (T, N_v, N_v) or (T, N_u, N_u).
         """
         n, k, m = len(self.between), len(self.lower), len(self.upper)
         scale = 1 / below.shape[-1]
-        v, lower_a, lower_b = below.split([n, k, k], dim=1)
-        u, upper_a, upper_b, psd = above.split([n, m, m, len(self.semidefinite)], dim=1)
+        v, lower_a, lower_b = below.split([n, k, k])
+        u, upper_a, upper_b, psd = above.split([n, m, m, len(self.semidefinite)])
         between = v @ u.mT * scale
         lower = symmetric_part(lower_a @ lower_b.mT) * (scale / math.sqrt(below.shape[2]))
         upper = symmetric_part(upper_a @ upper_b.mT) * (scale / math.sqrt(above.shape[2]))
@@ -78,4 +82,8 @@ class LowRankReadouts(nn.Module):
             (self.upper, upper),
             (self.semidefinite, semidefinite),
         )
-        return {name: product[:, i] for names, product in groups for i, name in enumerate(names)}
+        return {
+            name: low_rank
+            for names, product in groups
+            for name, low_rank in zip(names, product, strict=True)
+        }

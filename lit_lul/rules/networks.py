@@ -1,8 +1,8 @@
 """The two networks of θ, topD (G.7) and computeH (G.8): convolutions over batch and units.
 
 Shapes: T tasks, N units, B examples, C channels. Everything here is (T, N, B, C) in memory. Seen as
-images of N × B pixels in channels-last order, a convolution along one axis is `conv2d` and the norm
-is `group_norm` with a group per channel: both run without copies, and tasks never mix.
+images of N × B pixels in channels-last order, a convolution along one axis is `conv2d`: it runs
+without copies, and tasks never mix. Under autocast all hidden states are of its type.
 """
 
 import math
@@ -12,9 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lit_lul.base_model import Phi
-
-NORM_EPS = 1e-3
+from lit_lul.base_model import Phi, full_precision
+from lit_lul.rules.norm import Norm
 
 
 def init_fan_in(weight: Tensor, fan_in: int) -> None:
@@ -23,34 +22,22 @@ def init_fan_in(weight: Tensor, fan_in: int) -> None:
     nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std)
 
 
-class Norm(nn.Module):
-    """Normalise every channel over units and batch of its task; add an offset β, no scale."""
-
-    ones: Tensor
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.offset = nn.Parameter(torch.zeros(channels))
-        self.register_buffer("ones", torch.ones(channels), persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(T, N, B, C) to the same."""
-        image = x.permute(0, 3, 1, 2)
-        normed = F.group_norm(image, len(self.offset), self.ones, self.offset, NORM_EPS)
-        return normed.permute(0, 2, 3, 1)
-
-
 class AxisConv(nn.Module):
     """1-D convolution along the batch or the units, zero padded to keep the length."""
 
     def __init__(
-        self, axis: Literal["batch", "units"], channels_in: int, channels_out: int, kernel: int = 3
+        self,
+        axis: Literal["batch", "units"],
+        channels_in: int,
+        channels_out: int,
+        kernel: int = 3,
+        bias: bool = True,
     ) -> None:
         super().__init__()
         shape = (1, kernel) if axis == "batch" else (kernel, 1)
         self.padding = (shape[0] // 2, shape[1] // 2)
         self.weight = nn.Parameter(torch.empty(channels_out, channels_in, *shape))
-        self.bias = nn.Parameter(torch.zeros(channels_out))
+        self.bias = nn.Parameter(torch.zeros(channels_out)) if bias else None
         init_fan_in(self.weight, kernel * channels_in)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -60,18 +47,22 @@ class AxisConv(nn.Module):
 
 
 class ConvNormRelu(nn.Module):
-    """A convolution along one axis, then `Norm`, then relu."""
+    """A convolution along one axis, then `Norm`, then relu.
+
+    The bias that the paper gives the convolution is left out: the norm takes it away again.
+    """
 
     def __init__(
         self, axis: Literal["batch", "units"], channels_in: int, channels_out: int, kernel: int = 3
     ) -> None:
         super().__init__()
-        self.conv = AxisConv(axis, channels_in, channels_out, kernel)
-        self.norm = Norm(channels_out)
+        self.conv = AxisConv(axis, channels_in, channels_out, kernel, bias=False)
+        self.norm = Norm(channels_out, relu=True)
 
     def forward(self, x: Tensor) -> Tensor:
         """(T, N, B, channels_in) to (T, N, B, channels_out)."""
-        return F.relu(self.norm(self.conv(x)))
+        y: Tensor = self.norm(self.conv(x))
+        return y
 
 
 class TopSignal(nn.Module):
@@ -94,11 +85,12 @@ class TopSignal(nn.Module):
         self.readout = AxisConv("batch", top_channels, error_channels)
 
     def forward(self, embedding: Tensor) -> Tensor:
-        """x^L (T, E, B) to d^L (T, E, B, D)."""
-        m = self.gather(embedding.unsqueeze(-1))
-        m = self.mix_units(m.transpose(1, 3).contiguous())
-        m = self.refine(m.transpose(1, 3).contiguous())
-        d: Tensor = self.readout(m)
+        """x^L (T, E, B) to d^L (T, E, B, D), in full precision: all else starts from it."""
+        with full_precision(embedding):
+            m = self.gather(embedding.unsqueeze(-1))
+            m = self.mix_units(m.transpose(1, 3).contiguous())
+            m = self.refine(m.transpose(1, 3).contiguous())
+            d: Tensor = self.readout(m)
         return d
 
 
@@ -160,8 +152,9 @@ class HiddenState(nn.Module):
         """
         sine, cosine = unit_positions(self.positions, x.shape[1], x)
         m = torch.stack([x, z, sine.expand_as(x), cosine.expand_as(x)], dim=-1)  # App. 83
-        m = self.input_norm(torch.cat([m, d], dim=-1))  # App. 84, 93
-        m = torch.cat([per_unit.unsqueeze(2).expand(*x.shape, -1), m], dim=-1)  # App. 95
+        m = self.input_norm(torch.cat([m.to(d.dtype), d], dim=-1))  # App. 84, 93
+        per_unit = per_unit.to(d.dtype).unsqueeze(2).expand(*x.shape, -1)
+        m = torch.cat([per_unit, m], dim=-1)  # App. 95
         h: Tensor = self.stack(m)
         return h
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lit_lul.base_model import MLP, Activations, Phi
+from lit_lul.base_model import MLP, Activations, Phi, full_precision
 from lit_lul.errors import InvalidInput
 from lit_lul.rules.low_rank import LowRankReadouts
 from lit_lul.rules.networks import HiddenState, TopSignal, init_fan_in, weight_statistics
@@ -32,6 +32,9 @@ class Update(NamedTuple):
 
 class UnsupervisedUpdate(nn.Module):
     """A neuron-local rule: `phi = rule(base_model, phi, x)`; its parameters are θ.
+
+    Under autocast its hidden states and what is read from them are of the lower type; φ, the
+    activations and the planes keep their own.
 
     Args:
         settings: sizes of θ and form of the rule; the default is the `released` preset.
@@ -103,28 +106,33 @@ class UnsupervisedUpdate(nn.Module):
             per_unit = torch.cat([statistics, bias.unsqueeze(-1)], dim=-1)
             h.append(self.hidden_state(d[-1], xs[layer], zs[layer], per_unit))  # App. 36
             if layer > 0:
-                gate = torch.sigmoid(zs[layer]).unsqueeze(-1)
-                delta = torch.addcmul(self.error_readout(h[-1]), d[-1], gate)  # App. 33
+                r = self.error_readout(h[-1])
+                gate = torch.sigmoid(zs[layer]).unsqueeze(-1).to(r.dtype)
+                delta = torch.addcmul(r, d[-1].to(r.dtype), gate)  # App. 33
                 below = phi.backward_weights[layer - 1] @ delta.flatten(2)  # App. 34
                 d.append(self._normalise_error(below.unflatten(2, delta.shape[2:])))
         return d[::-1], h[::-1]
 
     def compute_update(self, phi: Phi, activations: Activations, h: Sequence[Tensor]) -> Update:
         """ΔW, Δb and ΔV of every layer from the hidden states (G.5, G.6)."""
-        readouts = [self.readouts(hidden) for hidden in h]
         weights, biases, backward_weights = [], [], []
         for layer in range(1, len(h)):
-            below, _, _ = readouts[layer - 1]
-            _, above, bias = readouts[layer]
-            low_rank = self.readouts.products(below, above)
+            below = self.readouts.below(h[layer - 1])
+            above, bias = self.readouts.above(h[layer])
+            dtype = phi.weights[layer - 1].dtype
+            low_rank = {
+                name: product.to(dtype)
+                for name, product in self.readouts.products(below, above).items()
+            }
             v, u = activations.x[layer - 1].mT, activations.x[layer].mT
-            weights.append(self._weight_update(phi.weights[layer - 1], low_rank, v, u))
-            biases.append(self._bias_update(bias))
-            backward_weights.append(
-                weights[-1]
-                if self.settings.backward_update == "shared"
-                else self._weight_update(phi.backward_weights[layer - 1], low_rank, v, u)
-            )
+            with full_precision(v):
+                weights.append(self._weight_update(phi.weights[layer - 1], low_rank, v, u))
+                biases.append(self._bias_update(bias.to(dtype)))
+                backward_weights.append(
+                    weights[-1]
+                    if self.settings.backward_update == "shared"
+                    else self._weight_update(phi.backward_weights[layer - 1], low_rank, v, u)
+                )
         return Update(tuple(weights), tuple(biases), tuple(backward_weights))
 
     def planes(self, weight: Tensor, low_rank: dict[str, Tensor], v: Tensor, u: Tensor) -> Tensor:
