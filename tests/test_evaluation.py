@@ -1,5 +1,6 @@
 """Held-out data, draws, probes and curves."""
 
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -59,7 +60,10 @@ def test_ranks_share_the_draws_out(rule: UnsupervisedUpdate) -> None:
             return accuracy + others
 
         trainer: Any = SimpleNamespace(
-            global_rank=rank, world_size=ranks, strategy=SimpleNamespace(reduce=reduce)
+            global_rank=rank,
+            world_size=ranks,
+            strategy=SimpleNamespace(reduce=reduce),
+            precision_plugin=SimpleNamespace(forward_context=nullcontext),
         )
         callback = HeldOutCurve("digits", HELD_OUT)
         callback.data = digits()
