@@ -50,6 +50,7 @@ def test_every_config_is_under_test() -> None:
         "small.yaml",
         "random_init.yaml",
         "wandb.yaml",  # test_wandb.py
+        "sweep.yaml",  # test_sweeps.py
     }
 
 
