@@ -18,6 +18,7 @@ from lit_lul.datamodule import TaskDataModule
 from lit_lul.errors import InvalidInput
 from lit_lul.evaluation.held_out import HeldOut
 from lit_lul.evaluation.held_out_curve import HeldOutCurve
+from lit_lul.loggers import RunConfig
 from lit_lul.module import MetaLightningModule
 from lit_lul.progress import OuterStepProgressBar
 
@@ -147,6 +148,7 @@ def main(args: list[str] | None = None) -> None:
             trainer_defaults={"logger": LOGGERS, "num_sanity_val_steps": 0},
             seed_everything_default=0,
             auto_configure_optimizers=False,
+            save_config_callback=RunConfig,
             save_config_kwargs={"overwrite": True},
             parser_kwargs={
                 "description": DESCRIPTION,

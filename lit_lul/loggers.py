@@ -1,11 +1,14 @@
-"""The CSV log of a run, which goes on where a resumed run does."""
+"""What a run is logged to: a CSV log that survives resuming; loggers that take its settings."""
 
 import csv
+import json
 from pathlib import Path
 from typing import Any
 
+from lightning import LightningModule, Trainer
 from lightning.fabric.loggers.logger import rank_zero_experiment
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.cli import SaveConfigCallback
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 
 from lit_lul.atomic import replace_file
@@ -60,3 +63,18 @@ def _step(row: dict[str, Any]) -> float:
     """The row's step; of a row cut short by a crash, one that no run keeps."""
     step = row.get("step") or ""
     return int(step) if step.isdigit() else float("inf")
+
+
+class RunConfig(SaveConfigCallback):
+    """Writes `config.yaml` into the run's folder, and hands its values to all other loggers.
+
+    Loggers of files have `config.yaml` beside them; the others, W&B and the like, get every setting
+    as a value of its own, to sort and filter runs by.
+    """
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Hand the configuration over, as nested plain values."""
+        config = json.loads(self.parser.dump(self.config, format="json", skip_none=False))
+        for logger in trainer.loggers:
+            if not isinstance(logger, CSVLogger | TensorBoardLogger):
+                logger.log_hyperparams(config)

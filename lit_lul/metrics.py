@@ -30,9 +30,15 @@ class FamilyMeans(Metric):
         self.count.index_add_(0, family[finite], torch.ones_like(value[finite]).double())
 
     def compute(self) -> dict[str, Tensor]:
-        """The mean of all tasks under "", and of every family that was seen under its name."""
-        means = {"": self.total.sum() / self.count.sum()}
+        """The mean of all tasks under "", and of every family that was seen under its name.
+
+        Under "families" the mean of the latter: however often a family is drawn, it counts once.
+        """
         seen = self.count > 0
+        means = {
+            "": self.total.sum() / self.count.sum(),
+            "families": (self.total / self.count)[seen].mean(),
+        }
         means |= {
             name: self.total[i] / self.count[i] for i, name in enumerate(self.families) if seen[i]
         }

@@ -49,6 +49,8 @@ def test_every_config_is_under_test() -> None:
         "paper.yaml",
         "small.yaml",
         "random_init.yaml",
+        "wandb.yaml",  # test_wandb.py
+        "sweep.yaml",  # test_sweeps.py
     }
 
 
@@ -111,15 +113,3 @@ def test_base_is_merged_and_may_be_missing(run_folder: Path) -> None:
     assert OmegaConf.select(config, "model.rule.embedding_units") == 6
     with pytest.raises(InvalidInput, match=r"nowhere\.yaml"):
         lit_lul("fit", "--config", "orphan.yaml")
-
-
-def test_wandb_offline(run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.setenv("WANDB_SILENT", "true")
-    (run_folder / "wandb.yaml").write_text(
-        "trainer:\n  logger+:\n    - class_path: lightning.pytorch.loggers.WandbLogger\n"
-        "      init_args: {project: lit_lul, save_dir: runs}\n"
-    )
-    lit_lul("fit", "--config", "tiny.yaml", "--config", "wandb.yaml", "--trainer.max_steps=2")
-    assert list(run_folder.glob("runs/wandb/offline-run-*/*.wandb"))
-    assert list(run_folder.glob("runs/wandb/offline-run-*/files/media/images/digits/curve*.png"))

@@ -132,7 +132,7 @@ def test_evaluation_of_a_checkpoint_and_of_theta_agree(run_folder: Path, stage: 
     }
     assert families
     assert families <= {
-        f"{prefix}/meta_loss/{name}" for name in ("glyphs-3", "glyphs-3-transformed")
+        f"{prefix}/meta_loss/{name}" for name in ("families", "glyphs-3", "glyphs-3-transformed")
     }
     after_fit = [row for row in metrics(log_folder(run_folder)) if "digits/ridge_at_2" in row]
     measured = [row for row in from_theta if "digits/ridge_at_2" in row]

@@ -1,0 +1,177 @@
+"""Every sweep that ships: its command lines are valid, its values arrive, its metric is logged."""
+
+import csv
+from collections.abc import Iterator
+from math import isfinite, sqrt
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import wandb
+from conftest import lit_lul
+from real_data import real_data
+from test_configs import CONFIGS, SMALLER
+from wandb.sdk.launch.sweeps.utils import (
+    create_sweep_command,
+    create_sweep_command_args,
+    load_sweep_config,
+)
+
+from lit_lul.cli import LitLulCLI
+from lit_lul.errors import InvalidInput
+from lit_lul.metrics import FamilyMeans
+from lit_lul.rules.settings import RELEASED_PLANES
+
+SWEEPS = sorted((Path(__file__).parents[1] / "sweeps").glob("*.yaml"))
+KEYS = {"name", "project", "program", "command", "method", "metric", "parameters"}
+ON_IMAGES = "configs/small.yaml"
+
+
+def load(path: Path) -> dict[str, Any]:
+    """A sweep as W&B reads it."""
+    sweep = load_sweep_config(str(path))
+    assert sweep is not None
+    return sweep
+
+
+def candidates(parameter: dict[str, Any]) -> list[Any]:
+    """Values that W&B may draw: all of a list; of a distribution its ends and its middle."""
+    match parameter:
+        case {"values": [*values]} if len(parameter) == 1:
+            return values
+        case {"distribution": "uniform", "min": low, "max": high} if len(parameter) == 3:
+            return [low, (low + high) / 2, high]
+        case {"distribution": "log_uniform_values", "min": low, "max": high} if len(parameter) == 3:
+            return [low, sqrt(low * high), high]
+    raise ValueError(f"{parameter}: expected a list of values or a known distribution")
+
+
+def samples(sweep: dict[str, Any]) -> list[dict[str, Any]]:
+    """Draws in which every candidate of every parameter occurs."""
+    columns = {name: candidates(p) for name, p in sweep["parameters"].items()}
+    count = max(len(values) for values in columns.values())
+    return [{name: v[i % len(v)] for name, v in columns.items()} for i in range(count)]
+
+
+def command_line(sweep: dict[str, Any], sample: dict[str, Any]) -> list[str]:
+    """What the agent starts for a draw, after `python -m lit_lul`."""
+    args = create_sweep_command_args({"args": {k: {"value": v} for k, v in sample.items()}})
+    macros = {"${env}": ["/usr/bin/env"], "${interpreter}": ["python"], "${args}": args["args"]}
+    command = create_sweep_command(list(sweep["command"]))
+    words = [word for part in command for word in macros.get(part, [part])]
+    assert words[:4] == ["/usr/bin/env", "python", "-m", "lit_lul"]
+    return words[4:]
+
+
+class Ready(Exception):
+    """A command line whose run would start now."""
+
+    def __init__(self, cli: LitLulCLI) -> None:
+        self.config = cli.config["fit"]
+
+
+@pytest.fixture
+def in_repository(run_folder: Path) -> Path:
+    """A working directory in which `configs/` is found."""
+    (run_folder / "configs").symlink_to(CONFIGS)
+    return run_folder
+
+
+@pytest.fixture
+def until_ready(in_repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command line does everything but the run, and knows no command but `fit`."""
+
+    def stop(cli: LitLulCLI) -> None:
+        raise Ready(cli)
+
+    fit = {"fit": LitLulCLI.subcommands()["fit"]}
+    monkeypatch.setattr(LitLulCLI, "subcommands", staticmethod(lambda: fit))
+    monkeypatch.setattr(LitLulCLI, "before_fit", stop, raising=False)
+
+
+def check(sweep: dict[str, Any]) -> None:
+    """Each sampled command line is valid, and what it sets arrives."""
+    for sample in samples(sweep):
+        with pytest.raises(Ready) as ready:
+            lit_lul(*command_line(sweep, sample))
+        for name, value in sample.items():
+            arrived: Any = ready.value.config
+            for key in name.split("."):
+                arrived = arrived[key]
+            assert (list(arrived) if isinstance(arrived, tuple) else arrived) == value, name
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
+def test_form_of_the_file(path: Path) -> None:
+    sweep = load(path)
+    ends_by_itself = sweep["method"] == "grid"
+    assert sweep["method"] in ("grid", "random", "bayes")
+    assert set(sweep) == (KEYS if ends_by_itself else KEYS | {"run_cap"})
+    assert sweep["metric"]["name"].startswith("val/"), "meta-validation, no data of the curves"
+    assert sweep["metric"] == {"name": sweep["metric"]["name"], "goal": "maximize"}
+    assert "configs/sweep.yaml" in sweep["command"]
+
+
+@pytest.mark.usefixtures("until_ready")
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
+def test_sampled_commands_are_valid(path: Path) -> None:
+    check(load(path))
+
+
+@pytest.mark.usefixtures("until_ready")
+@pytest.mark.parametrize(
+    ("name", "value", "culprit"),
+    [
+        ("model.rule.hiden_channels", 8, "hiden_channels"),
+        ("model.rule.planes", ["hebb", "hebbb"], "hebbb"),
+        ("model.rule.inner_rate", None, "inner_rate"),
+    ],
+)
+def test_the_check_finds_mistakes(name: str, value: Any, culprit: str) -> None:
+    sweep = load(SWEEPS[0])
+    sweep["parameters"] = {name: {"values": [value]}}
+    with pytest.raises(InvalidInput, match=culprit):
+        check(sweep)
+    with pytest.raises(ValueError, match="unifrom"):
+        candidates({"distribution": "unifrom", "min": 0, "max": 1})
+
+
+def runs() -> Iterator[Any]:
+    """Every sweep; those on datasets of images are marked."""
+    for path in SWEEPS:
+        marks = [real_data] if ON_IMAGES in load(path)["command"] else []
+        yield pytest.param(path, id=path.stem, marks=marks)
+
+
+@pytest.mark.parametrize("path", runs())
+def test_a_run_logs_what_it_is_judged_by(
+    path: Path, in_repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    sweep = load(path)
+    lit_lul(*command_line(sweep, samples(sweep)[0]), *SMALLER)
+    wandb.finish()
+    (metrics,) = in_repository.glob("runs/*/version_0/metrics.csv")
+    with metrics.open(newline="") as file:
+        logged = [row[sweep["metric"]["name"]] for row in csv.DictReader(file)]
+    assert isfinite(float(logged[-1]))
+
+
+def test_planes_are_left_out_one_at_a_time() -> None:
+    (path,) = [path for path in SWEEPS if path.stem == "planes"]
+    values = load(path)["parameters"]["model.rule.planes"]["values"]
+    without = [[p for p in RELEASED_PLANES if p != left_out] for left_out in RELEASED_PLANES]
+    assert values == [RELEASED_PLANES, *without]
+
+
+def test_the_mean_over_families_does_not_depend_on_their_shares() -> None:
+    means = []
+    for often, seldom in ((3, 1), (1, 3)):
+        metric = FamilyMeans(["a", "b", "never seen"])
+        family = torch.tensor([0] * often + [1] * seldom)
+        metric.update(torch.tensor([0.2, 0.6])[family], family)
+        means.append(metric.compute())
+    assert float(means[0]["families"]) == pytest.approx(0.4)
+    assert float(means[1]["families"]) == pytest.approx(0.4)
+    assert float(means[0][""]) != pytest.approx(float(means[1][""]))
