@@ -1,0 +1,157 @@
+"""What benchmarks measure: seconds of a call, limits of a machine, operations, bytes, memory."""
+
+import multiprocessing
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.benchmark import Timer
+from torch.utils.checkpoint import checkpoint
+from torch.utils.flop_counter import FlopCounterMode
+
+from lit_lul.base_model import MLP
+from lit_lul.rules import RuleSettings, UnsupervisedUpdate
+from lit_lul.rules.norm import compile_norms
+
+PRODUCT_SIZE = 2048
+COPY_BYTES = 2**28
+HALF_CHANNELS = RuleSettings(hidden_channels=32, error_channels=16, top_channels=32)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A rule and what it is applied to."""
+
+    name: str
+    base_model: MLP
+    tasks: int
+    batch_size: int
+    rule: RuleSettings = HALF_CHANNELS
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way to run it."""
+
+    name: str
+    compiled: bool
+    dtype: torch.dtype = torch.float32
+
+
+class Step:
+    """One inner step of a case, with or without the gradient of θ."""
+
+    def __init__(self, case: Case, variant: Variant, device: str) -> None:
+        torch.manual_seed(0)
+        self.base_model, self.variant, self.device = case.base_model, variant, device
+        self.rule = UnsupervisedUpdate(case.rule).to(device)
+        if variant.compiled:
+            compile_norms(self.rule)
+        phi = case.base_model.init(case.tasks, torch.Generator().manual_seed(0))
+        self.phi = phi.map(lambda p: p.to(device))
+        inputs = case.base_model.sizes[0]
+        self.x = torch.rand(case.tasks, case.batch_size, inputs, device=device)
+
+    def forward(self) -> None:
+        """Without gradient."""
+        with torch.no_grad(), self._precision():
+            self.rule(self.base_model, self.phi, self.x)
+
+    def gradient(self, recompute: bool = False, steps: int = 1) -> None:
+        """With the gradient of θ through so many steps."""
+        phi = self.phi
+        with self._precision():
+            for _ in range(steps):
+                phi = (
+                    checkpoint(self.rule, self.base_model, phi, self.x, use_reentrant=False)
+                    if recompute
+                    else self.rule(self.base_model, phi, self.x)
+                )
+        torch.stack([w.square().sum() for w in phi.weights]).sum().backward()
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        if self.variant.dtype == torch.float32:
+            return nullcontext()
+        return torch.autocast(self.device, self.variant.dtype)
+
+
+def seconds(function: Callable[[], Any], min_run_time: float) -> float:
+    """Median time of a call, after two that warm up."""
+    function()
+    function()
+    timer = Timer("function()", globals={"function": function}, num_threads=torch.get_num_threads())
+    return float(timer.blocked_autorange(min_run_time=min_run_time).median)
+
+
+def product_rate(device: str, dtype: torch.dtype, min_run_time: float) -> float:
+    """Operations per second of a large square matrix product."""
+    a = torch.rand(PRODUCT_SIZE, PRODUCT_SIZE, device=device).to(dtype)
+    return 2 * PRODUCT_SIZE**3 / seconds(lambda: a @ a, min_run_time)
+
+
+def copy_rate(device: str, min_run_time: float) -> float:
+    """Bytes per second that a copy within the device's memory reads and writes."""
+    source = torch.rand(COPY_BYTES // 4, device=device)
+    target = torch.empty_like(source)
+    return 2 * COPY_BYTES / seconds(lambda: target.copy_(source), min_run_time)
+
+
+def operations(step: Step) -> int:
+    """Floating point operations of the matrix products and convolutions of a forward pass."""
+    with FlopCounterMode(display=False) as counter:
+        step.forward()
+    return int(counter.get_total_flops())
+
+
+class _Bytes(TorchDispatchMode):
+    """Sums up what every operation reads and writes, views apart."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.total = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if not func.is_view:
+            tensors = (t for t in tree_leaves((args, kwargs, result)) if isinstance(t, Tensor))
+            self.total += sum(t.numel() * t.element_size() for t in tensors)
+        return result
+
+
+def bytes_moved(call: Callable[[], Any]) -> int:
+    """What an eager call reads and writes, every operation counted by itself."""
+    counter = _Bytes()
+    with counter, torch.autograd.set_multithreading_enabled(False):  # backward in this thread too
+        call()
+    return counter.total
+
+
+def peak_memory(case: Case, device: str, recompute: bool, steps: int) -> int:
+    """Bytes that an unroll and its gradient add to the peak, in a process of its own."""
+    os.environ["MALLOC_MMAP_THRESHOLD_"] = "65536"  # no gaps in the heap to measure
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(1) as pool:
+        return pool.apply(_peak_memory, (case, device, recompute, steps))
+
+
+def _peak_memory(case: Case, device: str, recompute: bool, steps: int) -> int:
+    step = Step(case, Variant("eager", compiled=False), device)
+    before = _peak(device)
+    step.gradient(recompute, steps)
+    return _peak(device) - before
+
+
+def _peak(device: str) -> int:
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated()
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
