@@ -73,10 +73,9 @@ def correlation(module: MetaLightningModule, data: TaskDataModule, count: int) -
     """Of the seconds that truncations take with their costs."""
     seconds, costs = [], []
     sampler = sampler_of(data, count, independent=True)
-    for draw in islice(truncations(sampler), count + WARM_UP):
-        batch = make_batch(
-            draw.to(DEVICE), data._on_device[draw.source], data.augmentation.max_shift
-        )
+    for draw in truncations(sampler, 1, count + WARM_UP, independent=True):
+        images = data._on_device[draw.source]
+        batch = make_batch(draw.to(DEVICE), images, data.augmentation.max_shift)
         phi = batch.base_model.init(1, torch.Generator().manual_seed(0))
         start = time.perf_counter()
         result = unroll(

@@ -69,6 +69,30 @@ def test_signals_save_and_stop(run_folder: Path) -> None:
     same_theta(stopped, log_folder(run_folder, 1))
 
 
+def test_slurm_script_is_sound(tmp_path: Path) -> None:
+    script = Path(__file__).parents[1] / "docs" / "slurm.sh"
+    subprocess.run(["bash", "-n", script], check=True)
+    srun, scontrol = tmp_path / "srun", tmp_path / "scontrol"
+    srun.write_text('#!/bin/bash\necho "$@" >> ran\nexit 138\n')
+    scontrol.write_text('#!/bin/bash\necho "$@" >> ran\n')
+    for stand_in in (srun, scontrol):
+        stand_in.chmod(0o755)
+    saved = tmp_path / "runs" / "job_17" / "version_0" / "checkpoints" / "last.ckpt"
+    environment = os.environ | {"SLURM_JOB_ID": "17", "SLURM_NNODES": "2"}
+    environment["PATH"] = f"{tmp_path}:{environment['PATH']}"
+    for expected in (False, True):
+        done = subprocess.run(
+            ["bash", script, "a.yaml"], cwd=tmp_path, env=environment, check=False
+        )
+        assert done.returncode == 138
+        run, requeue = (tmp_path / "ran").read_text().splitlines()[-2:]
+        assert run.startswith("python -m lit_lul fit --config a.yaml")
+        assert run.endswith("--ckpt_path last") == expected
+        assert requeue == "requeue 17"
+        saved.parent.mkdir(parents=True, exist_ok=True)
+        saved.touch()
+
+
 def limit_files(size: int) -> None:
     """Let this process write no file beyond a size in bytes: to it, the disk is full there."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
