@@ -20,7 +20,8 @@ from lit_lul.meta_objective import MetaObjective, ObjectiveSettings
 from lit_lul.metrics import UnrollMetrics
 from lit_lul.preemption import Stopped
 from lit_lul.progress import SHOWN
-from lit_lul.ranks import gather, redistribute, reduce
+from lit_lul.rank_state import join_ranks, own_part
+from lit_lul.ranks import reduce
 from lit_lul.rule_file import check_same, check_shapes
 from lit_lul.rules import RuleSettings, UnsupervisedUpdate
 from lit_lul.schedules import PiecewiseConstantLR
@@ -169,17 +170,7 @@ class MetaLightningModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Save every rank's φ and sums, and what describes θ; ranks call it together."""
-        mine: dict[str, dict[Any, Any]] = {
-            "cohorts": {
-                cohort: [[p.cpu() for p in group] for group in phi]
-                for cohort, phi in self.cohorts.items()
-            },
-            "sums": {name: value.cpu() for name, value in self._rank_sums().items()},
-        }
-        ranks = gather(mine)
-        checkpoint["cohorts"] = {c: phi for rank in ranks for c, phi in rank["cohorts"].items()}
-        checkpoint["sums"] = [rank["sums"] for rank in ranks]
-        checkpoint["turn"] = self._turn
+        checkpoint |= join_ranks(self.cohorts, self._rank_sums(), self._turn)
         checkpoint["cohort_settings"] = self._data.cohort_settings()
         checkpoint["rule_settings"] = vars(self.rule.settings)
 
@@ -201,31 +192,12 @@ class MetaLightningModule(LightningModule):
             raise InvalidInput(f"{source}: holds θ alone, fit goes on from last.ckpt")
         check_shapes(source, state, own)
         check_same(source, checkpoint.get("cohort_settings", {}), self._data.cohort_settings())
-        self._take_ranks(checkpoint)
-
-    def _take_ranks(self, checkpoint: dict[str, Any]) -> None:
-        """Take what is this rank's, of as many ranks as before or of another number."""
-        rank, ranks, before = self.global_rank, self.trainer.world_size, len(checkpoint["sums"])
-        size = self._data.sizes.cohorts
-        self._turn = checkpoint["turn"]
-        if before != ranks:
-            if self._turn:
-                raise InvalidInput(
-                    f"{self.trainer.ckpt_path}: saved in the middle of an outer step by {before} "
-                    f"ranks, expected as many now, not {ranks}"
-                )
-            more = checkpoint["global_step"] * (size - size * ranks // before)
-            progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
-            for counts in (progress["total"], progress["current"]):
-                counts.update({name: count + more for name, count in counts.items()})
-        sums = redistribute(checkpoint["sums"], rank, ranks)
+        cohorts, sums, self._turn = own_part(
+            source, checkpoint, self._data.sizes.cohorts, self.global_rank, self.trainer.world_size
+        )
         self._sums = {name: sums[name].to(self.device) for name in self._sums}
         checkpoint["state_dict"] |= {n: t for n, t in sums.items() if n not in self._sums}
-        self.cohorts = {
-            cohort: Phi(*(tuple(group) for group in groups)).map(lambda p: p.to(self.device))
-            for cohort, groups in checkpoint["cohorts"].items()
-            if cohort // size == rank
-        }
+        self.cohorts = {c: phi.map(lambda p: p.to(self.device)) for c, phi in cohorts.items()}
 
     def _rank_sums(self) -> dict[str, Tensor]:
         """What this rank has a part of and all ranks together the whole."""

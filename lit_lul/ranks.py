@@ -1,9 +1,7 @@
-"""What the ranks of a run put together: values of all of them, and who goes on from which."""
+"""How the ranks of a run put their values together."""
 
-from collections.abc import Sequence
 from typing import Any, TypeVar
 
-import torch
 import torch.distributed as dist
 from torch import Tensor
 
@@ -29,22 +27,3 @@ def gather(value: T) -> list[T]:
     dist.gather_object(value, values, dst=0, group=group)
     dist.destroy_process_group(group)
     return values or []
-
-
-def redistribute(
-    sums: Sequence[dict[str, Tensor]], rank: int, world_size: int
-) -> dict[str, Tensor]:
-    """What a rank goes on from, of sums that every rank of an earlier run held a part of.
-
-    With as many ranks as before each has its own part back; with another number, rank 0 has the
-    whole and the others start at zero.
-
-    Args:
-        sums: the parts by name, (...) each, by rank.
-        rank: the one that goes on.
-        world_size: ranks that go on.
-    """
-    if len(sums) == world_size:
-        return sums[rank]
-    whole = {name: torch.stack([part[name] for part in sums]).sum(0) for name in sums[0]}
-    return whole if rank == 0 else {name: torch.zeros_like(t) for name, t in whole.items()}

@@ -14,7 +14,7 @@ from poisoned_fit import poisoned_step
 
 from lit_lul.errors import InvalidInput
 from lit_lul.module import MetaLightningModule
-from lit_lul.ranks import redistribute
+from lit_lul.rank_state import redistribute
 
 SCRIPT = str(Path(__file__).with_name("poisoned_fit.py"))
 OPTIONS = [
