@@ -20,7 +20,7 @@ def not_written(path: Path | str | None) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, RuntimeError, SafetensorError) as error:  # torch raises RuntimeError
+    except (OSError, SafetensorError) as error:
         reason = " ".join(str(error).split())
         raise InvalidInput(f"{path}: cannot be written ({reason})") from error
 

@@ -27,7 +27,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             InvalidInput: when the file cannot be written; an earlier file of that name stays.
         """
         with replace_file(Path(path)) as temporary:
-            torch.save(checkpoint, temporary)
+            try:
+                torch.save(checkpoint, temporary)
+            except RuntimeError as error:  # torch's word for a full disk
+                raise OSError(str(error).splitlines()[0]) from error
 
     def load_checkpoint(
         self, path: Any, map_location: Any = "cpu", weights_only: bool | None = None

@@ -1,7 +1,7 @@
 """Runs that are asked to stop: they finish the outer step, save and leave."""
 
+import os
 import signal
-import sys
 from types import FrameType
 from typing import Any
 
@@ -30,7 +30,7 @@ class StopOnSignal(Callback):
         def note(number: int, frame: FrameType | None) -> None:
             if not module.stop_signal:
                 name = signal.Signals(number).name
-                print(f"{name}: stopping after this outer step", file=sys.stderr)
+                os.write(2, f"{name}: stopping after this outer step\n".encode())
             module.stop_signal = number
 
         for number in SIGNALS:
