@@ -48,8 +48,8 @@ def main() -> None:
     module, data = instantiate(args.config)
     data.prepare_data()
     data.setup("fit")
-    # the two things that the loader reads of a trainer
-    data.trainer = SimpleNamespace(global_rank=0, max_steps=-1)  # type: ignore[assignment]
+    # the three things that the loader reads of a trainer
+    data.trainer = SimpleNamespace(global_rank=0, world_size=1, max_steps=-1)  # type: ignore[assignment]
     draws = iter(data.train_dataloader())
     sampling, unrolling = [], []
     for _ in range(WARM_UP + COUNTED):

@@ -144,7 +144,7 @@ def write_applied(applied: Applied, folder: Path | str) -> tuple[Path, Path]:
         Where the embeddings lie, and where φ lies.
 
     Raises:
-        OSError: when a file cannot be written.
+        InvalidInput: when a file cannot be written.
     """
     embeddings, phi = Path(folder) / "embeddings.npy", Path(folder) / "phi.safetensors"
     save_phi(applied.phi, applied.base_model, phi)

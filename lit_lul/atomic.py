@@ -6,6 +6,24 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
+from safetensors import SafetensorError
+
+from lit_lul.errors import InvalidInput
+
+
+@contextmanager
+def not_written(path: Path | str | None) -> Iterator[None]:
+    """Name what is written inside the `with` block where that fails: a full disk, most often.
+
+    Raises:
+        InvalidInput: the file cannot be written.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        reason = " ".join(str(error).split())
+        raise InvalidInput(f"{path}: cannot be written ({reason})") from error
+
 
 @contextmanager
 def replace_file(path: Path) -> Iterator[Path]:
@@ -18,17 +36,18 @@ def replace_file(path: Path) -> Iterator[Path]:
     whatever the block's writer sets.
 
     Raises:
-        OSError: the file cannot be written, flushed or moved.
+        InvalidInput: the file cannot be written, flushed or moved.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{uuid4().hex}-{path.name}")
-    temporary.touch()
-    mode = temporary.stat().st_mode
-    try:
-        yield temporary
-        with temporary.open("r+b") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(mode)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with not_written(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch()
+        mode = temporary.stat().st_mode
+        try:
+            yield temporary
+            with temporary.open("r+b") as file:
+                os.fsync(file.fileno())
+            temporary.chmod(mode)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)

@@ -11,6 +11,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from lit_lul.atomic import replace_file
 from lit_lul.errors import InvalidInput
+from lit_lul.loggers import run_folder
 from lit_lul.rule_file import load_rule, save_rule
 
 
@@ -23,10 +24,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Write a checkpoint.
 
         Raises:
-            OSError: when the file cannot be written; an earlier file of that name stays.
+            InvalidInput: when the file cannot be written; an earlier file of that name stays.
         """
         with replace_file(Path(path)) as temporary:
-            torch.save(checkpoint, temporary)
+            try:
+                torch.save(checkpoint, temporary)
+            except RuntimeError as error:  # torch's word for a full disk
+                raise OSError(str(error).splitlines()[0]) from error
 
     def load_checkpoint(
         self, path: Any, map_location: Any = "cpu", weights_only: bool | None = None
@@ -67,13 +71,16 @@ class RunCheckpoint(Checkpoint):
         self.every_n_outer_steps = every_n_outer_steps
         self._saved_at = 0
 
-    def folder(self, trainer: Trainer) -> Path:
-        """Where the files lie."""
-        return Path(trainer.log_dir or trainer.default_root_dir) / "checkpoints"
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Agree with all ranks on the folder, and clear it of what a killed run left half done."""
+        self.folder = run_folder(trainer) / "checkpoints"
+        if stage == "fit" and trainer.is_global_zero:
+            for left in self.folder.glob(".*-last.ckpt"):
+                left.unlink()
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """Save when it is time."""
-        if trainer.global_step % self.every_n_outer_steps == 0:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
+        """Save when it is time, and before the run stops."""
+        if pl_module.stopping or trainer.global_step % self.every_n_outer_steps == 0:
             self._save(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -84,6 +91,6 @@ class RunCheckpoint(Checkpoint):
         if trainer.global_step == self._saved_at:
             return
         self._saved_at = trainer.global_step
-        trainer.save_checkpoint(self.folder(trainer) / "last.ckpt", weights_only=False)
+        trainer.save_checkpoint(self.folder / "last.ckpt", weights_only=False)
         if trainer.is_global_zero:
-            save_rule(pl_module.rule, self.folder(trainer) / "theta.safetensors")
+            save_rule(pl_module.rule, self.folder / "theta.safetensors")

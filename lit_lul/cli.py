@@ -9,6 +9,7 @@ from jsonargparse import auto_cli, set_parsing_settings
 from lightning import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from rich.console import Console
+from torch.distributed import DistError
 
 from lit_lul.allocator import keep_freed_memory
 from lit_lul.apply import predict
@@ -20,6 +21,7 @@ from lit_lul.evaluation.held_out import HeldOut
 from lit_lul.evaluation.held_out_curve import HeldOutCurve
 from lit_lul.loggers import RunConfig
 from lit_lul.module import MetaLightningModule
+from lit_lul.preemption import StopOnSignal
 from lit_lul.progress import OuterStepProgressBar
 
 FILE_LOGGERS = ("lit_lul.loggers.RunCSVLogger", "lightning.pytorch.loggers.TensorBoardLogger")
@@ -61,6 +63,10 @@ class LitLulCLI(LightningCLI):
         parser.link_arguments("seed_everything", "data.seed")
         parser.link_arguments("model.rule.embedding_units", "data.embedding_units")
 
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse `args`; the process's own stay as they are, for the ranks that Lightning starts."""
+        self.config = parser.parse_args(args)
+
     def before_instantiate_classes(self) -> None:
         """Choose the run's folder, and find the checkpoint that `--ckpt_path last` means."""
         config = self.config[self.subcommand]
@@ -88,12 +94,13 @@ class LitLulCLI(LightningCLI):
             logger.version = version
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Make the trainer with this package's progress bar and checkpoint files."""
+        """Make the trainer with this package's progress bar, checkpoint files and way to stop."""
         config = self.config_init[self.subcommand].trainer
         config.plugins = [*(config.plugins or []), AtomicCheckpointIO()]
         held_out, data_root = self.config_init[self.subcommand].held_out, self.datamodule.data_root
         self.curves = [HeldOutCurve(name, entry, data_root) for name, entry in held_out.items()]
-        config.callbacks = [*(config.callbacks or []), OuterStepProgressBar(), *self.curves]
+        bar = [] if config.enable_progress_bar is False else [OuterStepProgressBar()]
+        config.callbacks = [*(config.callbacks or []), StopOnSignal(), *bar, *self.curves]
         return super().instantiate_trainer(**kwargs)
 
     def _parse_ckpt_path(self) -> None:
@@ -116,9 +123,9 @@ class LitLulCLI(LightningCLI):
             return
         console = Console(soft_wrap=True, highlight=False)
         for curve in self.curves:
-            console.print("\n" + curve.summary(self.trainer))
+            console.print("\n" + curve.summary())
         if self.subcommand == "fit":
-            folder = self.config_init[self.subcommand].checkpoint.folder(self.trainer)
+            folder = self.config_init[self.subcommand].checkpoint.folder
             console.print(f"θ        {folder / 'theta.safetensors'}")
 
 
@@ -134,8 +141,6 @@ def main(args: list[str] | None = None) -> None:
         docstring_parse_attribute_docstrings=True,
     )
     arguments = with_bases(sys.argv[1:] if args is None else args)
-    if args is None:
-        sys.argv[1:] = arguments
     parser = {"parser_mode": "omegaconf+", "exit_on_error": False}
     try:
         if arguments[:1] == ["predict"]:
@@ -144,7 +149,7 @@ def main(args: list[str] | None = None) -> None:
         LitLulCLI(
             MetaLightningModule,
             TaskDataModule,
-            args=None if args is None else arguments,
+            args=arguments,
             trainer_defaults={"logger": LOGGERS, "num_sanity_val_steps": 0},
             seed_everything_default=0,
             auto_configure_optimizers=False,
@@ -158,3 +163,7 @@ def main(args: list[str] | None = None) -> None:
         )
     except ArgumentError as error:
         raise InvalidInput(" ".join(str(error).split())) from error
+    except RuntimeError as error:
+        if not isinstance(error, DistError) and "by peer" not in str(error):
+            raise
+        raise InvalidInput("another rank has ended, and this one with it") from error

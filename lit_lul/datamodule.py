@@ -8,6 +8,7 @@ import torch
 from lightning import LightningDataModule
 
 from lit_lul.errors import InvalidInput
+from lit_lul.ranks import gather
 from lit_lul.schedules import ProblemLength, UnrollLength
 from lit_lul.tasks.augmentation import Augmentation
 from lit_lul.tasks.batch import UnrollBatch, make_batch
@@ -90,7 +91,8 @@ class TaskDataModule(LightningDataModule):
         trainer = self.trainer
         assert trainer is not None, "set by the trainer"
         first_cohort = trainer.global_rank * self.sizes.cohorts
-        sampler = self._sampler(self._training, self.seed, first_cohort)
+        total = trainer.world_size * self.sizes.cohorts
+        sampler = self._sampler(self._training, self.seed, total, first_cohort)
         length = trainer.max_steps * self.sizes.cohorts if trainer.max_steps > 0 else None
         self._loader = TruncationLoader(sampler, length)
         return self._loader
@@ -105,11 +107,12 @@ class TaskDataModule(LightningDataModule):
 
     def cohort_settings(self) -> dict[str, Any]:
         """What the φ of a cohort in flight depends on, as plain values."""
+        assert self.trainer is not None, "set by the trainer"
         return {
             "data.seed": self.seed,
             "data.glyphs.side": self.glyphs.side,
             "data.images": {name: str(tasks) for name, tasks in self.images.items()},
-            "data.sizes.cohorts": self.sizes.cohorts,
+            "data.sizes.cohorts × ranks": self.sizes.cohorts * self.trainer.world_size,
             "data.sizes.tasks": self.sizes.tasks,
             "data.architectures": {k: str(v) for k, v in vars(self.architectures).items()},
         }
@@ -144,7 +147,9 @@ class TaskDataModule(LightningDataModule):
             raise InvalidInput("data: expected glyphs or images with held-out classes, with weight")
         return [training for training, _ in loaded], validation
 
-    def _sampler(self, sources: list[TaskSource], seed: int, first_cohort: int) -> CohortSampler:
+    def _sampler(
+        self, sources: list[TaskSource], seed: int, total: int, first_cohort: int
+    ) -> CohortSampler:
         return CohortSampler(
             sources,
             self.sizes,
@@ -154,11 +159,12 @@ class TaskDataModule(LightningDataModule):
             self.problem_length,
             self.embedding_units,
             seed,
+            total,
             first_cohort,
         )
 
     def _rollouts(self, stage: str) -> "RolloutLoader":
-        sampler = self._sampler(self._validation, 0, 0)
+        sampler = self._sampler(self._validation, 0, self.validation_cohorts, 0)
         draws = [
             sampler.draw(
                 cohort,
@@ -200,12 +206,19 @@ class TruncationLoader:
         return self.length
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the run stands: behind the last draw it used, whatever was fetched ahead."""
-        return self.state.to_dict()
+        """Where the run stands: behind the last draw it used, whatever was fetched ahead.
+
+        Ranks call it together; rank 0 gets the cohorts of all of them, by number.
+        """
+        states = gather(self.state.to_dict())
+        slots = [slot for state in states for slot in state["slots"]]
+        return self.state.to_dict() | {"slots": slots}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from there."""
-        self.state = SamplerState.from_dict(state_dict)
+        """Go on from there, with this rank's cohorts."""
+        first = self.sampler.first_cohort
+        slots = state_dict["slots"][first : first + self.sampler.settings.cohorts]
+        self.state = SamplerState.from_dict(state_dict | {"slots": slots})
 
 
 class RolloutLoader:

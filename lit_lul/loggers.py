@@ -11,7 +11,24 @@ from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 
-from lit_lul.atomic import replace_file
+from lit_lul.atomic import not_written, replace_file
+
+
+def run_folder(trainer: Trainer) -> Path:
+    """Where a run writes: rank 0's choice. All ranks call it together."""
+    return Path(trainer.log_dir or trainer.default_root_dir)
+
+
+def log_metrics(trainer: Trainer, metrics: dict[str, float]) -> None:
+    """Hand metrics to all loggers at once, at the outer step, and have them written.
+
+    Raises:
+        InvalidInput: when a log cannot be written.
+    """
+    for logger in trainer.loggers:
+        with not_written(logger.log_dir or logger.save_dir or logger.name):
+            logger.log_metrics(metrics, trainer.global_step)
+            logger.save()
 
 
 class RunCSVLogger(CSVLogger):
@@ -24,6 +41,15 @@ class RunCSVLogger(CSVLogger):
         if self._experiment is None:
             self._experiment = _GoingOnWriter(log_dir=self.log_dir)
         return self._experiment
+
+    def save(self) -> None:
+        """Append new rows to the file.
+
+        Raises:
+            InvalidInput: when it cannot be written.
+        """
+        with not_written(Path(self.log_dir) / ExperimentWriter.NAME_METRICS_FILE):
+            super().save()
 
 
 class _GoingOnWriter(ExperimentWriter):
@@ -62,7 +88,7 @@ class _GoingOnWriter(ExperimentWriter):
 def _step(row: dict[str, Any]) -> float:
     """The row's step; of a row cut short by a crash, one that no run keeps."""
     step = row.get("step") or ""
-    return int(step) if step.isdigit() else float("inf")
+    return int(step) if step.isdigit() and None not in row.values() else float("inf")
 
 
 class RunConfig(SaveConfigCallback):

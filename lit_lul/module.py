@@ -1,6 +1,5 @@
 """MetaLightningModule: θ, the cohorts' φ, and the manual optimisation of θ."""
 
-import time
 from typing import Any
 
 import torch
@@ -9,19 +8,26 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
+from torch.distributed import ReduceOp
 from torch.nn.utils import parameters_to_vector
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric
 
 from lit_lul.base_model import Phi
 from lit_lul.errors import InvalidInput
+from lit_lul.loggers import log_metrics
 from lit_lul.meta_objective import MetaObjective, ObjectiveSettings
 from lit_lul.metrics import UnrollMetrics
+from lit_lul.preemption import Stopped
+from lit_lul.progress import SHOWN
+from lit_lul.rank_state import join_ranks, own_part
+from lit_lul.ranks import reduce
 from lit_lul.rule_file import check_same, check_shapes
 from lit_lul.rules import RuleSettings, UnsupervisedUpdate
 from lit_lul.rules.norm import compile_norms
 from lit_lul.schedules import PiecewiseConstantLR
 from lit_lul.tasks.batch import UnrollBatch
+from lit_lul.throughput import Throughput, peak_memory
 from lit_lul.unroll import unroll
 
 
@@ -51,11 +57,6 @@ class MetaLightningModule(LightningModule):
         compile: whether the norms run as compiled kernels, which needs a compiler.
     """
 
-    gradient_sum: Tensor
-    truncations: Tensor
-    contributions: Tensor
-    restarts: Tensor
-
     def __init__(
         self,
         rule: RuleSettings = RuleSettings(),
@@ -76,11 +77,16 @@ class MetaLightningModule(LightningModule):
         self.make_optimizer, self.make_schedule = optimizer, lr_scheduler
         self.clip_norm, self.recompute = clip_norm, recompute
         self.cohorts: dict[int, Phi] = {}
-        theta = parameters_to_vector(self.rule.parameters()).detach()
-        self.register_buffer("gradient_sum", torch.zeros_like(theta))
-        self.register_buffer("truncations", torch.zeros((), dtype=torch.long))
-        self.register_buffer("contributions", torch.zeros((), dtype=torch.long))
-        self.register_buffer("restarts", torch.zeros((), dtype=torch.long))
+        self.stop_signal = 0
+        """Number of a signal that asks the run to stop; 0 for none."""
+        self.stopping = False
+        """Whether all ranks stop here."""
+        self._turn = 0
+        self._sums = {
+            "gradient": torch.zeros(sum(p.numel() for p in self.rule.parameters())),
+            "contributions": torch.zeros(()),
+            "restarts": torch.zeros(()),
+        }
 
     def make_rule(self) -> UnsupervisedUpdate:
         """A rule with new θ, of this module's settings."""
@@ -99,7 +105,21 @@ class MetaLightningModule(LightningModule):
         self.cohort_age.persistent(True)
         rolled_out = "test" if stage == "test" else "val"
         self.rollout_metrics = UnrollMetrics(rolled_out, data.validation_families)
-        self._inner_steps, self._since = 0, time.perf_counter()
+        self._throughput = Throughput()
+
+    @property
+    def restarts(self) -> int:
+        """Cohorts of this rank that started afresh because something was not finite."""
+        return int(self._sums["restarts"])
+
+    def on_fit_start(self) -> None:
+        """Take every truncation's gradient without DistributedDataParallel.
+
+        It has given all ranks the same θ; from here on they meet once per outer step, where its
+        hooks would have them meet at every backward pass.
+        """
+        self.trainer.strategy.model = self
+        self._sums = {name: value.to(self.device) for name, value in self._sums.items()}
 
     def configure_optimizers(self) -> Any:
         """The meta-optimizer of θ and its schedule, which `training_step` steps itself."""
@@ -120,18 +140,28 @@ class MetaLightningModule(LightningModule):
         self.manual_backward(result.loss.mean())
         gradient = self._take_gradient()
         if bool(gradient.isfinite().all() & result.loss.isfinite().all()):
-            self.gradient_sum += gradient
-            self.contributions += 1
+            self._sums["gradient"] += gradient
+            self._sums["contributions"] += 1
             self.cohorts[batch.cohort] = result.phi
         else:
-            self.restarts += 1
+            self._sums["restarts"] += 1
             self.cohorts.pop(batch.cohort, None)
-        self.truncations += 1
         self.train_metrics.update(result.loss, result.accuracy, batch.family)
         self.cohort_age.update(batch.age)
-        self._inner_steps += batch.unlabelled.shape[0] * batch.unlabelled.shape[1]
-        if self.truncations % self._data.sizes.cohorts == 0:
+        self._throughput.count(inner_steps=batch.unlabelled.shape[0] * batch.unlabelled.shape[1])
+        self._turn = (self._turn + 1) % self._data.sizes.cohorts
+        if self._turn == 0:
             self._outer_step()
+
+    def on_train_batch_end(self, outputs: Any, batch: UnrollBatch, batch_idx: int) -> None:
+        """Leave where all ranks stop; the callbacks have saved.
+
+        Raises:
+            Stopped: a SystemExit.
+        """
+        if self.stopping:
+            number = reduce(torch.tensor(self.stop_signal, device=self.device), ReduceOp.MAX)
+            raise Stopped(self.trainer, int(number))
 
     def validation_step(self, batch: UnrollBatch, batch_idx: int) -> None:
         """Roll out a fresh cohort of tasks that training never sees."""
@@ -150,35 +180,40 @@ class MetaLightningModule(LightningModule):
         self._log(self.rollout_metrics.summarise())
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Save the cohorts' φ and what describes θ."""
-        checkpoint["cohorts"] = {
-            cohort: [list(group) for group in phi] for cohort, phi in self.cohorts.items()
-        }
+        """Save every rank's φ and sums, and what describes θ; ranks call it together."""
+        checkpoint |= join_ranks(self.cohorts, self._rank_sums(), self._turn)
         checkpoint["cohort_settings"] = self._data.cohort_settings()
         checkpoint["rule_settings"] = vars(self.rule.settings)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take θ back, and to go on training also the cohorts' φ and all else.
+        """Take θ back, and to go on training also this rank's cohorts and all else.
 
         Raises:
             InvalidInput: when the checkpoint is of another rule or of other cohorts, or of θ alone
-                where more is needed.
+                where more is needed, or of another number of ranks in the middle of an outer step.
         """
         source = str(self.trainer.ckpt_path)
         state, own = checkpoint["state_dict"], self.state_dict()
         if self.trainer.state.fn != TrainerFn.FITTING:
             state = own | {name: t for name, t in state.items() if name.startswith("rule.")}
-        elif "optimizer_states" not in checkpoint:
+            check_shapes(source, state, own)
+            checkpoint["state_dict"] = state
+            return
+        if "optimizer_states" not in checkpoint:
             raise InvalidInput(f"{source}: holds θ alone, fit goes on from last.ckpt")
         check_shapes(source, state, own)
-        if self.trainer.state.fn == TrainerFn.FITTING:
-            made_with = checkpoint.get("cohort_settings", {})
-            check_same(source, made_with, self._data.cohort_settings())
-        checkpoint["state_dict"] = state
-        self.cohorts = {
-            cohort: Phi(*(tuple(group) for group in groups)).map(lambda p: p.to(self.device))
-            for cohort, groups in checkpoint.get("cohorts", {}).items()
-        }
+        check_same(source, checkpoint.get("cohort_settings", {}), self._data.cohort_settings())
+        cohorts, sums, self._turn = own_part(
+            source, checkpoint, self._data.sizes.cohorts, self.global_rank, self.trainer.world_size
+        )
+        self._sums = {name: sums[name].to(self.device) for name in self._sums}
+        checkpoint["state_dict"] |= {n: t for n, t in sums.items() if n not in self._sums}
+        self.cohorts = {c: phi.map(lambda p: p.to(self.device)) for c, phi in cohorts.items()}
+
+    def _rank_sums(self) -> dict[str, Tensor]:
+        """What this rank has a part of and all ranks together the whole."""
+        metrics = {n: t for n, t in self.state_dict().items() if not n.startswith("rule.")}
+        return self._sums | metrics
 
     def _phi(self, batch: UnrollBatch) -> Phi:
         if batch.fresh or batch.cohort not in self.cohorts:
@@ -200,10 +235,10 @@ class MetaLightningModule(LightningModule):
         """Move θ by the mean gradient over all cohorts of all ranks."""
         optimizer, scheduler = self.optimizers(), self.lr_schedulers()
         assert isinstance(optimizer, LightningOptimizer) and isinstance(scheduler, LRScheduler)
-        reduce = self.trainer.strategy.reduce
-        total = reduce(self.gradient_sum, reduce_op="sum")
-        count = reduce(self.contributions, reduce_op="sum")
-        gradient = total / count.clamp(min=1)
+        mine = [self._sums["contributions"], torch.tensor(self.stop_signal, device=self.device)]
+        together = reduce(torch.cat([self._sums["gradient"], torch.stack(mine)]))
+        gradient = together[:-2] / together[-2].clamp(min=1)
+        self.stopping = bool(together[-1] > 0)
         sizes = [p.numel() for p in self.rule.parameters()]
         for parameter, part in zip(self.rule.parameters(), gradient.split(sizes), strict=True):
             parameter.grad = part.view_as(parameter).clone()
@@ -212,21 +247,31 @@ class MetaLightningModule(LightningModule):
         optimizer.step()
         self.rule.zero_grad()
         scheduler.step()
-        self.gradient_sum.zero_()
-        self.contributions.zero_()
+        self._sums["gradient"].zero_()
+        self._sums["contributions"].zero_()
+        self._throughput.count(outer_steps=1)
         if self.trainer.global_step % self._log_every == 0:
-            now = time.perf_counter()
-            speed = self._inner_steps / (now - self._since)
-            self._inner_steps, self._since = 0, now
-            values = {
-                "train/gradient_norm": gradient.norm(),
-                "train/learning_rate": torch.tensor(rate),
-                "train/inner_steps_per_second": torch.tensor(speed),
-                "train/cohort_restarts": reduce(self.restarts.float(), reduce_op="sum"),
-                "train/cohort_age": self.cohort_age.compute(),
-            }
-            self.cohort_age.reset()
-            self._log(self.train_metrics.summarise() | values)
+            self._log_training(
+                {"gradient_norm": gradient.norm(), "learning_rate": torch.tensor(rate)}
+            )
+
+    def _log_training(self, values: dict[str, Tensor]) -> None:
+        """Log how training goes since the last time; all ranks together."""
+        inner, outer = self._throughput.lap()
+        sums = reduce(torch.tensor([inner, self.restarts], device=self.device))
+        memory = torch.tensor(peak_memory(self.device), device=self.device)
+        values |= {
+            "inner_steps_per_second": sums[0],
+            "memory_gib": reduce(memory, ReduceOp.MAX),
+            "cohort_restarts": sums[1],
+            "cohort_age": self.cohort_age.compute(),
+        }
+        if self.trainer.max_steps > 0:
+            left = self.trainer.max_steps - self.trainer.global_step
+            values["hours_left"] = torch.tensor(left / outer / 3600)
+        self.cohort_age.reset()
+        named = {f"train/{name}": value for name, value in values.items()}
+        self._log(self.train_metrics.summarise() | named)
 
     def _roll_out(self, batch: UnrollBatch) -> None:
         result = unroll(
@@ -242,10 +287,7 @@ class MetaLightningModule(LightningModule):
 
     def _log(self, values: dict[str, Tensor]) -> None:
         """Hand values to all loggers at once, at the outer step, and show the main ones."""
-        numbers = {name: value.item() for name, value in values.items()}
-        for logger in self.loggers:
-            logger.log_metrics(numbers, self.trainer.global_step)
-            logger.save()
+        log_metrics(self.trainer, {name: value.item() for name, value in values.items()})
+        evaluating = self.trainer.evaluating  # Lightning means the ranks' values then: equal ones
         for name, value in values.items():
-            shown = name.endswith(("/meta_loss", "/accuracy", "/inner_steps_per_second"))
-            self.log(name, value, prog_bar=shown, logger=False)
+            self.log(name, value, prog_bar=name in SHOWN, logger=False, sync_dist=evaluating)

@@ -22,7 +22,7 @@ def save_phi(phi: Phi, base_model: MLP, path: Path | str) -> None:
     `activation` as JSON.
 
     Raises:
-        OSError: when the file cannot be written.
+        InvalidInput: when the file cannot be written.
     """
     metadata = {"format": FORMAT, "base_model": json.dumps(vars(base_model))}
     with replace_file(Path(path)) as temporary:

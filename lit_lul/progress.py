@@ -9,6 +9,8 @@ SHOWN = {
     "train/meta_loss": "loss",
     "train/accuracy": "accuracy",
     "train/inner_steps_per_second": "inner steps/s",
+    "train/memory_gib": "GiB",
+    "train/hours_left": "hours left",
 }
 """Metrics beside the bar, and their short names."""
 

@@ -20,7 +20,7 @@ def save_rule(rule: UnsupervisedUpdate, path: Path | str) -> None:
     """Write θ and the rule's settings to one safetensors file, whole or not at all.
 
     Raises:
-        OSError: when the file cannot be written.
+        InvalidInput: when the file cannot be written.
     """
     theta = {name: tensor.detach().cpu().contiguous() for name, tensor in rule.state_dict().items()}
     metadata = {"format": FORMAT, "settings": json.dumps(vars(rule.settings))}

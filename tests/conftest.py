@@ -1,14 +1,23 @@
 """What tests share: a cache of their own, and tiny runs of the command line."""
 
+import csv
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from omegaconf import OmegaConf
+from torch import Tensor
 
 from lit_lul.cli import main
+from lit_lul.rule_file import load_rule
+
+MACHINE = {"train/inner_steps_per_second", "train/memory_gib", "train/hours_left"}
+"""Metrics that differ between runs of the same numbers."""
 
 TINY: dict[str, Any] = {
     "seed_everything": 0,
@@ -82,3 +91,33 @@ def lit_lul(*args: str) -> None:
 def log_folder(run_folder: Path, version: int = 0) -> Path:
     """Where a run of `tiny.yaml` writes."""
     return run_folder / "runs" / "lightning_logs" / f"version_{version}"
+
+
+def metrics(folder: Path) -> list[dict[str, str]]:
+    """Rows of a run's CSV log, without what the machine makes of it and without empty cells."""
+    with (folder / "metrics.csv").open(newline="") as file:
+        return [
+            {k: v for k, v in row.items() if v and k not in MACHINE} for row in csv.DictReader(file)
+        ]
+
+
+def wait_for_step(run: "subprocess.Popen[Any]", folder: Path, outer_step: int) -> None:
+    """Wait until a run has logged that it trained so far."""
+    for _ in range(1200):
+        time.sleep(0.05)
+        rows = metrics(folder) if (folder / "metrics.csv").is_file() else []
+        if any(int(row["step"]) >= outer_step for row in rows if "train/meta_loss" in row):
+            return
+        assert run.poll() is None, run.stderr and run.stderr.read()
+    raise AssertionError(f"no outer step {outer_step} within a minute")
+
+
+def end_of(folder: Path) -> dict[str, Tensor]:
+    """θ at the end of a run, by name."""
+    return load_rule(folder / "checkpoints" / "theta.safetensors").state_dict()
+
+
+def same_theta(one: Path, other: Path) -> None:
+    """Check that runs ended with the same θ, bit for bit."""
+    first, second = end_of(one), end_of(other)
+    assert all(torch.equal(first[name], second[name]) for name in first)

@@ -159,7 +159,7 @@ def test_failed_export_leaves_the_earlier_file(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("lit_lul.rule_file.save_file", full_disk)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(InvalidInput, match="No space"):
         save_rule(UnsupervisedUpdate(RuleSettings(**SMALL)), path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]

@@ -93,8 +93,8 @@ def test_task_families_have_their_shares(run_folder: Path) -> None:
     )
     data.prepare_data()
     data.setup("fit")
-    # the two things that the loader reads of a trainer
-    data.trainer = SimpleNamespace(global_rank=0, max_steps=-1)  # type: ignore[assignment]
+    # the three things that the loader reads of a trainer
+    data.trainer = SimpleNamespace(global_rank=0, world_size=1, max_steps=-1)  # type: ignore[assignment]
     counts: Counter[str] = Counter()
     for draw, _ in islice(data.train_dataloader(), 800):
         counts.update(data.families[f].partition("-")[0] for f in draw.family.tolist())

@@ -12,6 +12,7 @@ from lit_lul.datamodule import TaskDataModule
 from lit_lul.errors import InvalidInput
 from lit_lul.schedules import ProblemLength, UnrollLength
 from lit_lul.tasks.augmentation import Augmentation, coefficients, make_inputs, place
+from lit_lul.tasks.balance import inner_step_cost, strata
 from lit_lul.tasks.batch import UnrollBatch, make_batch
 from lit_lul.tasks.cohorts import CohortSampler, SamplerState, distinct
 from lit_lul.tasks.draw import TruncationDraw
@@ -55,6 +56,7 @@ def make_sampler(images: ImageSet, **changes: Any) -> CohortSampler:
         "problem_length": ProblemLength(9, 9, 1, 0.3),
         "embedding_units": 5,
         "seed": 1,
+        "total": 3,
         "first_cohort": 0,
     }
     return CohortSampler(sources, **(arguments | changes))
@@ -102,15 +104,57 @@ def test_sampler_goes_on_from_its_state(images: ImageSet) -> None:
 
 
 def test_seed_and_rank_determine_the_data(images: ImageSet) -> None:
-    whole = draws(make_sampler(images, settings=CohortSettings(4, 4, 7, 3, 2)), 8)
+    whole = draws(make_sampler(images, settings=CohortSettings(4, 4, 7, 3, 2), total=4), 8)
     ranks = [
-        draws(make_sampler(images, settings=CohortSettings(2, 4, 7, 3, 2), first_cohort=first), 4)
+        draws(
+            make_sampler(
+                images, settings=CohortSettings(2, 4, 7, 3, 2), total=4, first_cohort=first
+            ),
+            4,
+        )
         for first in (0, 2)
     ]
     together = [ranks[0][0], ranks[0][1], ranks[1][0], ranks[1][1]]
     assert all(same(a, b) for a, b in zip(whole[:4], together, strict=True))
     other = draws(make_sampler(images, seed=2), 1)[0]
     assert not same(other, draws(make_sampler(images), 1)[0])
+
+
+def test_cohorts_of_an_outer_step_take_as_many_inner_steps(images: ImageSet) -> None:
+    steps = [len(d.unlabelled_rows) for d in draws(make_sampler(images), 60)]
+    assert steps[0::3] == steps[1::3] == steps[2::3]
+    assert set(steps) == {2, 3, 4}
+
+
+@pytest.mark.parametrize("total", [1, 2, 3, 6, 12, 15])
+def test_strata_cover_every_pair_of_choices_once(total: int) -> None:
+    quantiles = (np.arange(60) + 0.5) / 60
+    density = np.zeros((60, 60))
+    for architecture, family in strata(total):
+        chosen, kind = (
+            (low <= quantiles) & (quantiles < high) for low, high in (architecture, family)
+        )
+        density += np.outer(chosen / chosen.sum(), kind / kind.sum())
+    np.testing.assert_allclose(density, total / 60**2)
+
+
+def test_strata_give_every_rank_as_much() -> None:
+    for ranks, cohorts in ((2, 8), (4, 4), (8, 8)):
+        middle = np.array([[sum(part) / 2 for part in s] for s in strata(ranks * cohorts)])
+        of_rank = middle.reshape(ranks, cohorts, 2).mean(axis=1)
+        np.testing.assert_allclose(of_rank[:, 0], 0.5, atol=0.5 / cohorts)
+        np.testing.assert_allclose(of_rank[:, 1], 0.5)
+
+
+def test_architectures_are_uniform_and_sorted_by_cost() -> None:
+    architectures = Architectures((1, 3), (4, 9))
+    found = [architectures.at((i + 0.5) / 36, 10, 5).sizes for i in range(36)]
+    assert Counter(found) == {
+        (10, *[units] * layers, 5): 2 for layers in (1, 2, 3) for units in range(4, 10)
+    }
+    costs = [inner_step_cost(sizes) for sizes in found]
+    assert costs == sorted(costs)
+    assert inner_step_cost((10, 4, 5)) == pytest.approx(19 + 60 / 1000)
 
 
 def test_families_have_their_shares(images: ImageSet) -> None:

@@ -6,13 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from conftest import TINY, lit_lul, log_folder
+from conftest import TINY, lit_lul, log_folder, metrics, same_theta, wait_for_step
 from lightning import Trainer
 from omegaconf import OmegaConf
 from torch import Tensor
@@ -25,16 +24,6 @@ from lit_lul.rules import RuleSettings
 from lit_lul.schedules import ProblemLength
 from lit_lul.tasks.glyph_tasks import GlyphTasks
 from lit_lul.tasks.settings import Architectures, CohortSettings
-
-CLOCK = {"train/inner_steps_per_second"}
-
-
-def metrics(folder: Path) -> list[dict[str, str]]:
-    """Rows of a run's CSV log, without what the clock says and without empty cells."""
-    with (folder / "metrics.csv").open(newline="") as file:
-        return [
-            {k: v for k, v in row.items() if v and k not in CLOCK} for row in csv.DictReader(file)
-        ]
 
 
 def test_fit_leaves_everything_it_names(
@@ -155,12 +144,7 @@ def test_killed_run_goes_on_exactly(run_folder: Path) -> None:
         env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())},
     )
     killed = log_folder(run_folder, 1)
-    for _ in range(600):
-        time.sleep(0.1)
-        rows = metrics(killed) if (killed / "metrics.csv").is_file() else []
-        if any(row.get("step") == "4" for row in rows if "train/meta_loss" in row):
-            break
-        assert endless.poll() is None, "the run ended by itself"
+    wait_for_step(endless, killed, 4)
     endless.send_signal(signal.SIGKILL)
     endless.wait(60)
     reached = torch.load(killed / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
@@ -183,14 +167,6 @@ def test_finished_run_goes_on_with_more_steps(run_folder: Path) -> None:
     lit_lul("fit", "--config", "tiny.yaml", "--trainer.max_steps=4")
     lit_lul("fit", "--config", "tiny.yaml", "--trainer.max_steps=6", "--ckpt_path=last")
     same_theta(log_folder(run_folder, 0), log_folder(run_folder, 1))
-
-
-def same_theta(*folders: Path) -> None:
-    """Check that runs ended with the same θ, bit for bit."""
-    first, second = (
-        load_rule(folder / "checkpoints" / "theta.safetensors").state_dict() for folder in folders
-    )
-    assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 class Recorder(MetaLightningModule):

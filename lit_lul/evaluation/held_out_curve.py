@@ -17,6 +17,7 @@ from lit_lul.atomic import replace_file
 from lit_lul.evaluation.curve import Curve, Rollouts, roll_out_draws
 from lit_lul.evaluation.held_out import HeldOut
 from lit_lul.evaluation.picture import draw_curves, draw_embedding, draw_receptive_fields
+from lit_lul.loggers import log_metrics, run_folder
 from lit_lul.rules import UnsupervisedUpdate
 
 UNTRAINED_SEED = 0
@@ -46,11 +47,12 @@ class HeldOutCurve(Callback):
         return f"{type(self).__name__}:{self.name}"
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Load the data, and check that there are enough.
+        """Load the data, check that there are enough, and agree with all ranks on the folder.
 
         Raises:
             InvalidInput: when they cannot be had, or a class has too few examples.
         """
+        self.folder = run_folder(trainer)
         self.data = self.held_out.load(self.data_root)
         self.data.sample_rows(
             self.held_out.labels_per_class, self.held_out.tests_per_class, np.random.default_rng()
@@ -96,11 +98,11 @@ class HeldOutCurve(Callback):
             if {probe: curve["steps"] for probe, curve in curves.items()} == as_now:
                 self.curves[outer_step] = {p: Curve(**curve) for p, curve in curves.items()}
 
-    def file(self, trainer: Trainer, suffix: str) -> Path:
+    def file(self, suffix: str) -> Path:
         """Where a file of this curve lies."""
-        return Path(trainer.log_dir or trainer.default_root_dir) / f"{self.name}_{suffix}"
+        return self.folder / f"{self.name}_{suffix}"
 
-    def summary(self, trainer: Trainer) -> str:
+    def summary(self) -> str:
         """What the last curves show, and where they lie, for a person to read."""
         draws, labels = self.held_out.draws, self.held_out.labels_per_class
         lines = [f"Held-out {self.name}, {labels} labels per class, {draws} draws:"]
@@ -114,8 +116,8 @@ class HeldOutCurve(Callback):
                 f"  {name:<24}{c.mean[i]:.1%} ± {c.standard_error[i]:.1%}  {probe}"
                 for name, (c, i) in rows.items()
             ]
-        lines.append(f"curve    {self.file(trainer, 'curve.csv')}")
-        lines.append(f"picture  {self.file(trainer, 'curve.png')}")
+        lines.append(f"curve    {self.file('curve.csv')}")
+        lines.append(f"picture  {self.file('curve.png')}")
         return "\n".join(lines)
 
     def _measure_untrained(self, trainer: Trainer, pl_module: Any) -> None:
@@ -135,8 +137,9 @@ class HeldOutCurve(Callback):
         """Curves over all draws by probe, and this rank's rollouts."""
         numbers = range(self.held_out.draws)
         mine = numbers[trainer.global_rank :: trainer.world_size]
+        some = mine or numbers[:1]  # of more ranks than draws, some have none that counts
         with trainer.precision_plugin.forward_context():
-            rollouts = roll_out_draws(rule, pl_module.objective, self.data, self.held_out, mine)
+            rollouts = roll_out_draws(rule, pl_module.objective, self.data, self.held_out, some)
         shape = (*rollouts.accuracy.shape[:2], len(numbers))
         accuracy = torch.zeros(shape, dtype=torch.float64, device=pl_module.device)
         accuracy[..., list(mine)] = rollouts.accuracy.to(pl_module.device)
@@ -163,10 +166,8 @@ class HeldOutCurve(Callback):
             f"{self.name}/{probe}_standard_error": curve.standard_error[-1]
             for probe, curve in self.curves[outer_step].items()
         }
-        for logger in trainer.loggers:
-            logger.log_metrics(metrics, outer_step)
-            logger.save()
-        self._write_numbers(trainer)
+        log_metrics(trainer, metrics)
+        self._write_numbers()
         self._show(trainer, "curve", self._draw_first_probe())
         if self.data.image_shape is not None:
             figure = draw_receptive_fields(rollouts.first_layer, self.data.image_shape)
@@ -182,7 +183,7 @@ class HeldOutCurve(Callback):
 
     def _show(self, trainer: Trainer, what: str, figure: Figure) -> None:
         """Write a picture, and hand it to the loggers that take pictures."""
-        picture = self.file(trainer, f"{what}.png")
+        picture = self.file(f"{what}.png")
         with replace_file(picture) as temporary:
             figure.savefig(temporary, format="png", dpi=120)
         for logger in trainer.loggers:
@@ -191,9 +192,9 @@ class HeldOutCurve(Callback):
             elif isinstance(logger, WandbLogger):
                 logger.log_image(f"{self.name}/{what}", [str(picture)], step=trainer.global_step)
 
-    def _write_numbers(self, trainer: Trainer) -> None:
+    def _write_numbers(self) -> None:
         with (
-            replace_file(self.file(trainer, "curve.csv")) as temporary,
+            replace_file(self.file("curve.csv")) as temporary,
             temporary.open("w", newline="") as file,
         ):
             writer = csv.writer(file)
@@ -210,5 +211,5 @@ class HeldOutCurve(Callback):
             "trained": {probe: vars(curve) for probe, curve in self.curves[last].items()},
             "untrained": {probe: vars(curve) for probe, curve in self.untrained.items()},
         }
-        with replace_file(self.file(trainer, "curve.json")) as temporary:
+        with replace_file(self.file("curve.json")) as temporary:
             temporary.write_text(json.dumps(numbers, indent=1))

@@ -44,7 +44,7 @@ def cached_tensors(
 
     Raises:
         TypeError: `key` holds a value that JSON cannot.
-        OSError: the cache directory cannot be written.
+        InvalidInput: the cache directory cannot be written.
     """
     key_json = json.dumps(key, sort_keys=True, separators=(",", ":"))
     digest = hashlib.sha256(key_json.encode()).hexdigest()[:16]

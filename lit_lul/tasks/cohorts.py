@@ -1,7 +1,9 @@
 """Cohorts: T tasks that share architecture and age, and what a truncation of theirs needs.
 
-Everything random about a truncation follows from (seed, cohort, generation, truncation), so that
-a run goes on where it stopped from four integers per cohort, and ranks differ by their cohorts.
+Everything random about a truncation follows from (seed, cohort, generation, truncation), and the
+number of its inner steps from (seed, outer step). So a run goes on where it stopped from four
+integers per cohort, ranks differ by their cohorts, and all cohorts of an outer step take as many
+inner steps.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,12 +17,13 @@ from torch import Tensor
 from lit_lul.errors import InvalidInput
 from lit_lul.schedules import ProblemLength, UnrollLength
 from lit_lul.tasks.augmentation import COEFFICIENTS, Augmentation, sample_placement
+from lit_lul.tasks.balance import Bounds, strata
 from lit_lul.tasks.draw import TruncationDraw
 from lit_lul.tasks.families import Family, TaskSource
 from lit_lul.tasks.image_set import ImageSet
 from lit_lul.tasks.settings import Architectures, CohortSettings
 
-_LENGTH, _TASKS, _TRUNCATION = 1, 2, 3
+_LENGTH, _TASKS, _TRUNCATION, _STEPS = 1, 2, 3, 4
 """What a generator is for; part of its seed."""
 
 
@@ -38,7 +41,9 @@ class _Slot:
 class SamplerState:
     """Where the sampler of one rank stands; plain integers."""
 
-    truncations: int = 0
+    outer_step: int = 0
+    turn: int = 0
+    """Cohorts that have had their truncation of this outer step."""
     slots: list[_Slot] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
@@ -48,7 +53,8 @@ class SamplerState:
     @classmethod
     def from_dict(cls, state: dict[str, Any]) -> "SamplerState":
         """From what `to_dict` gave."""
-        return cls(state["truncations"], [_Slot(**slot) for slot in state["slots"]])
+        slots = [_Slot(**slot) for slot in state["slots"]]
+        return cls(state["outer_step"], state["turn"], slots)
 
 
 class CohortSampler:
@@ -63,6 +69,7 @@ class CohortSampler:
         problem_length: inner steps of a cohort's life as a function of the outer step.
         embedding_units: E.
         seed: the run's seed.
+        total: cohorts of all ranks.
         first_cohort: number of this rank's first cohort.
 
     Raises:
@@ -79,11 +86,15 @@ class CohortSampler:
         problem_length: ProblemLength,
         embedding_units: int,
         seed: int,
+        total: int,
         first_cohort: int = 0,
     ) -> None:
         self.sources, self.settings = sources, settings
         self.families = [family for source in sources for family in source.families]
         self._source = np.array([i for i, s in enumerate(sources) for _ in s.families])
+        inputs = [source.images.inputs for source in sources for _ in source.families]
+        self._by_inputs = np.argsort(inputs, kind="stable")
+        self._strata = strata(total)
         self.architectures, self.augmentation = architectures, augmentation
         self.unroll_length, self.problem_length = unroll_length, problem_length
         self.embedding_units, self.seed, self.first_cohort = embedding_units, seed, first_cohort
@@ -96,9 +107,10 @@ class CohortSampler:
         while True:
             state = SamplerState.from_dict(state.to_dict())
             state.slots = state.slots or [_Slot() for _ in range(self.settings.cohorts)]
-            outer_step, index = divmod(state.truncations, self.settings.cohorts)
-            draw = self._advance(state.slots[index], self.first_cohort + index, outer_step)
-            state.truncations += 1
+            cohort = self.first_cohort + state.turn
+            draw = self._advance(state.slots[state.turn], cohort, state.outer_step)
+            completed, state.turn = divmod(state.turn + 1, self.settings.cohorts)
+            state.outer_step += completed
             yield draw, state
 
     def _advance(self, slot: _Slot, cohort: int, outer_step: int) -> TruncationDraw:
@@ -110,7 +122,7 @@ class CohortSampler:
             if slot.generation == 0:  # start within the first problem, so that ages differ at once
                 slot.length = max(1, round(slot.length * rng.random()))
         rng = self._rng(cohort, slot.generation, _TRUNCATION, slot.truncation)
-        steps = self.unroll_length.sample(outer_step, rng)
+        steps = self.unroll_length.sample(outer_step, self._rng(0, outer_step, _STEPS))
         tasks_rng = self._rng(cohort, slot.generation, _TASKS)
         draw = self.draw(cohort, fresh, slot.age, steps, tasks_rng, rng)
         slot.truncation += 1
@@ -140,11 +152,13 @@ class CohortSampler:
             rng: this truncation's own: examples and their placement.
         """
         tasks, batch, draws = self.settings.tasks, self.settings.batch_size, self.settings.draws
-        source, family, classes = self._sample_tasks(tasks_rng)
+        stratum = self._strata[cohort]
+        source, family, classes = self._sample_tasks(stratum.family, tasks_rng)
         ways = classes.shape[1]
         images = self.sources[source].images
-        n_inputs = images.channels * images.side**2
-        base_model = self.architectures.sample(n_inputs, self.embedding_units, tasks_rng)
+        n_inputs = images.inputs
+        quantile = tasks_rng.uniform(*stratum.architecture)
+        base_model = self.architectures.at(quantile, n_inputs, self.embedding_units)
         inputs = self.augmentation.sample_inputs(tasks, n_inputs, tasks_rng)
         phi_seed = int(tasks_rng.integers(2**62))
         transformed = np.array([self.families[i].transformed for i in family])
@@ -187,15 +201,20 @@ class CohortSampler:
             is_target=is_class | torch.from_numpy(transformed)[:, None],
         )
 
-    def _sample_tasks(self, rng: np.random.Generator) -> tuple[int, np.ndarray, np.ndarray]:
+    def _sample_tasks(
+        self, quantiles: Bounds, rng: np.random.Generator
+    ) -> tuple[int, np.ndarray, np.ndarray]:
         """Draw the tasks of a cohort: of one source and number of ways, families by their weights.
+
+        The first family is one of those between two quantiles, sorted by their inputs.
 
         Returns:
             The source, and for each task its family (T,) and classes (T, ways).
         """
         weights = np.array([family.weight for family in self.families])
         all_ways = np.array([family.ways for family in self.families])
-        first = rng.choice(len(weights), p=weights / weights.sum())
+        shares = weights[self._by_inputs].cumsum() / weights.sum()
+        first = self._by_inputs[(shares[:-1] <= rng.uniform(*quantiles)).sum()]
         source, ways = int(self._source[first]), int(all_ways[first])
         weights = weights * (all_ways == ways) * (self._source == source)
         family = rng.choice(len(weights), size=self.settings.tasks, p=weights / weights.sum())

@@ -52,8 +52,8 @@ def load_glyphs(side: int) -> ImageSet:
     stroke, stretch and shear of its own. `class_names` are the characters.
 
     Raises:
-        InvalidInput (a ValueError): `side` is less than 4.
-        OSError: the fonts are missing or cannot be read, or the cache cannot be written.
+        InvalidInput: `side` is less than 4, or the cache cannot be written.
+        OSError: the fonts are missing or cannot be read.
     """
     if side < 4:
         raise InvalidInput(f"glyphs need a side of at least 4 pixels, not {side}")

@@ -81,7 +81,7 @@ def load_images(source: ImageSource, data_root: str | None = None) -> ImageSet:
     Raises:
         InvalidInput (a ValueError): the dataset, its split, a column or a class is missing; a file,
             image or label cannot be read; no class is left; or the `datasets` library is missing.
-        OSError: the cache directory cannot be written.
+        InvalidInput: the cache directory cannot be written.
     """
     folder = find_folder(source.dataset, data_root)
     left_out = _left_out(source.leave_out, folder) if source.leave_out else []

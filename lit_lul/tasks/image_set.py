@@ -35,6 +35,11 @@ class ImageSet:
         return self.images.shape[2]
 
     @property
+    def inputs(self) -> int:
+        """N_0 of base models for these images."""
+        return self.channels * self.side**2
+
+    @property
     def class_sizes(self) -> Tensor:
         """The number of images in each class: int64, (n_classes,)."""
         return self.class_start.diff()

@@ -1,11 +1,11 @@
 """What the configuration says of cohorts: their sizes, and the base models they draw from."""
 
 from dataclasses import asdict, dataclass
-
-import numpy as np
+from functools import cache
 
 from lit_lul.base_model import MLP
 from lit_lul.errors import InvalidInput
+from lit_lul.tasks.balance import inner_step_cost
 
 
 @dataclass
@@ -32,11 +32,29 @@ class Architectures:
                 )
         MLP((1, 1), self.activation)
 
-    def sample(self, inputs: int, embedding_units: int, rng: np.random.Generator) -> MLP:
-        """Draw an architecture for `inputs` input dimensions."""
-        layers = int(rng.integers(*self.hidden_layers, endpoint=True))
-        units = int(rng.integers(*self.hidden_units, endpoint=True))
-        return MLP((inputs, *[units] * layers, embedding_units), self.activation)
+    def at(self, quantile: float, inputs: int, embedding_units: int) -> MLP:
+        """The architecture at a quantile from 0 to 1 of all, sorted by the cost of an inner step.
+
+        Args:
+            quantile: uniform, it gives every number of layers and units the same probability.
+            inputs: N_0.
+            embedding_units: E.
+        """
+        sizes = _by_cost(*self.hidden_layers, *self.hidden_units, inputs, embedding_units)
+        return MLP(sizes[min(int(quantile * len(sizes)), len(sizes) - 1)], self.activation)
+
+
+@cache
+def _by_cost(
+    fewest: int, most: int, narrowest: int, widest: int, inputs: int, embedding_units: int
+) -> list[tuple[int, ...]]:
+    """Units per layer of every architecture within the bounds, from the cheapest on."""
+    sizes = [
+        (inputs, *[units] * layers, embedding_units)
+        for layers in range(fewest, most + 1)
+        for units in range(narrowest, widest + 1)
+    ]
+    return sorted(sizes, key=inner_step_cost)
 
 
 @dataclass

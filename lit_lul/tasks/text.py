@@ -82,7 +82,7 @@ def load_word_bags(source: TextSource, split: str, data_root: str | None = None)
         InvalidInput (a ValueError): the dataset cannot be found or read; it lacks the split, the
             split "train" or a column; a text is no string or a label no integer; the training
             split has too few words; or the `datasets` library is missing.
-        OSError: the cache directory cannot be written.
+        InvalidInput: the cache directory cannot be written.
     """
     folder = find_folder(source.dataset, data_root)
     files = folder and fingerprint(folder)

@@ -1,0 +1,52 @@
+"""The command line with one truncation of one cohort spoilt, for runs of several processes.
+
+    torchrun --nproc-per-node 2 tests/poisoned_fit.py fit ...
+
+Each rank appends to the file that ALL_REDUCES names one line for every truncation: its process, its
+rank, and how often it met the others in an all-reduce. Those of DistributedDataParallel's hooks do
+not show here; they would spoil the other rank's cohorts too.
+"""
+
+import os
+import sys
+from typing import Any
+from unittest import mock
+
+import torch
+import torch.distributed as dist
+
+from lit_lul.cli import main
+from lit_lul.errors import InvalidInput
+from lit_lul.module import MetaLightningModule
+
+COHORT, OUTER_STEP = 2, 1
+"""What is spoilt: of two ranks with two cohorts each, a cohort of the second rank."""
+
+_step = MetaLightningModule.training_step
+
+
+def poisoned_step(self: MetaLightningModule, batch: Any, batch_idx: int) -> None:
+    """A training step whose φ is not finite where that is due."""
+    if (batch.cohort, self.trainer.global_step) == (COHORT, OUTER_STEP):
+        self.cohorts[batch.cohort] = self._fresh_phi(batch).map(lambda p: p * torch.nan)
+        batch.fresh = False
+    _step(self, batch, batch_idx)
+
+
+def counted_step(self: MetaLightningModule, batch: Any, batch_idx: int) -> None:
+    """A poisoned step that counts its all-reduces, or fails on the rank that FAIL names."""
+    if os.environ.get("FAIL") == str(self.global_rank):
+        raise InvalidInput("this rank fails")
+    with mock.patch.object(dist, "all_reduce", side_effect=dist.all_reduce) as all_reduce:
+        poisoned_step(self, batch, batch_idx)
+    met = all_reduce.call_count
+    with open(os.environ["ALL_REDUCES"], "a") as file:
+        file.write(f"{os.getpid()} {self.global_rank} {met}\n")
+
+
+if __name__ == "__main__":
+    try:
+        with mock.patch.object(MetaLightningModule, "training_step", counted_step):
+            main()
+    except InvalidInput as error:
+        sys.exit(f"error: {error}")

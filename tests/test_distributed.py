@@ -1,0 +1,117 @@
+"""Runs on two ranks: they are one run of one process, also when they are killed and go on."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import end_of, lit_lul, log_folder, metrics, same_theta, wait_for_step
+from poisoned_fit import poisoned_step
+
+from lit_lul.errors import InvalidInput
+from lit_lul.module import MetaLightningModule
+from lit_lul.rank_state import redistribute
+
+SCRIPT = str(Path(__file__).with_name("poisoned_fit.py"))
+OPTIONS = [
+    *("fit", "--config", "tiny.yaml"),
+    "--held_out={}",
+    "--trainer.limit_val_batches=0",
+    "--trainer.enable_progress_bar=false",
+    "--trainer.max_steps=6",
+    "--trainer.log_every_n_steps=2",
+    "--checkpoint.every_n_outer_steps=3",
+    "--model.optimizer.class_path=torch.optim.SGD",
+]
+RANKS = ["--trainer.strategy=ddp", "--trainer.devices=2"]
+ONE_RANK = ["--data.sizes.cohorts=4"]
+
+
+def start(*command: str, **environment: str) -> "subprocess.Popen[str]":
+    """Start a run."""
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "ALL_REDUCES": "all_reduces"} | environment,
+    )
+
+
+def check_close(one: Path, other: Path) -> None:
+    """Check that two runs agree to rounding, in their logs and in θ."""
+    rows, expected = metrics(one), metrics(other)
+    assert [set(row) for row in rows] == [set(row) for row in expected]
+    for row, values in zip(rows, expected, strict=True):
+        for name, value in values.items():
+            assert float(row[name]) == pytest.approx(float(value), rel=1e-3, abs=1e-6), name
+    for name, tensor in end_of(one).items():
+        torch.testing.assert_close(tensor, end_of(other)[name], rtol=1e-3, atol=1e-5)
+
+
+def test_two_ranks_are_one_process_with_their_cohorts(
+    run_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = start(sys.executable, SCRIPT, *OPTIONS, *RANKS)
+    assert whole.wait(120) == 0, whole.stderr and whole.stderr.read()
+    truncations = [line.split() for line in Path("all_reduces").read_text().splitlines()]
+    for rank in "01":
+        of_rank = [int(met) for _, number, met in truncations if number == rank]
+        assert of_rank == [0, 1, 0, 3] * 3, "one a step; where it is logged a sum and a maximum too"
+
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    endless = ["--trainer.max_steps=100000"]
+    killed = start(*torchrun, SCRIPT, *OPTIONS, *RANKS, *endless, ALL_REDUCES="killed_ranks")
+    wait_for_step(killed, log_folder(run_folder, 1), 4)
+    ranks = {int(line.split()[0]) for line in Path("killed_ranks").read_text().splitlines()}
+    assert len(ranks) == 2
+    for process in ranks:
+        os.kill(process, signal.SIGKILL)
+    assert killed.wait(60) != 0
+    saved = log_folder(run_folder, 1) / "checkpoints" / "last.ckpt"
+    checkpoint = torch.load(saved, weights_only=True)
+    assert checkpoint["global_step"] == 3
+    shutil.copytree(log_folder(run_folder, 1), run_folder / "killed")
+
+    resumed = start(sys.executable, SCRIPT, *OPTIONS, *RANKS, "--ckpt_path=last")
+    assert resumed.wait(120) == 0, resumed.stderr and resumed.stderr.read()
+    assert metrics(log_folder(run_folder, 1)) == metrics(log_folder(run_folder, 0))
+    same_theta(log_folder(run_folder, 1), log_folder(run_folder, 0))
+
+    monkeypatch.setattr(MetaLightningModule, "training_step", poisoned_step)
+    lit_lul(*OPTIONS, *ONE_RANK)
+    check_close(log_folder(run_folder, 0), log_folder(run_folder, 2))
+    restarts = [row["train/cohort_restarts"] for row in metrics(log_folder(run_folder, 2))]
+    assert restarts == ["1.0"] * 3
+
+    shutil.rmtree(log_folder(run_folder, 1))
+    shutil.move(run_folder / "killed", log_folder(run_folder, 3))
+    saved = log_folder(run_folder, 3) / "checkpoints" / "last.ckpt"
+    with pytest.raises(InvalidInput, match=r"data\.sizes\.cohorts × ranks 4, not 3"):
+        lit_lul(*OPTIONS, "--data.sizes.cohorts=3", "--ckpt_path=last")
+    torch.save(checkpoint | {"turn": 1}, saved)
+    with pytest.raises(InvalidInput, match="middle of an outer step by 2 ranks"):
+        lit_lul(*OPTIONS, *ONE_RANK, "--ckpt_path=last")
+    torch.save(checkpoint, saved)
+    lit_lul(*OPTIONS, *ONE_RANK, "--ckpt_path=last")
+    check_close(log_folder(run_folder, 3), log_folder(run_folder, 2))
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_error_of_one_rank_ends_all_in_one_line(run_folder: Path, rank: str) -> None:
+    failing = start(sys.executable, SCRIPT, *OPTIONS, *RANKS, FAIL=rank)
+    _, errors = failing.communicate(timeout=60)  # until no rank is left that could write
+    assert failing.returncode != 0
+    assert errors.count("error: this rank fails\n") == 1
+    assert "Traceback" not in errors
+
+
+def test_sums_are_redistributed() -> None:
+    parts = [{"total": torch.tensor([1.0, 2.0])}, {"total": torch.tensor([3.0, 5.0])}]
+    assert redistribute(parts, 1, 2)["total"].tolist() == [3, 5]
+    assert redistribute(parts, 0, 3)["total"].tolist() == [4, 7]
+    assert redistribute(parts, 2, 3)["total"].tolist() == [0, 0]

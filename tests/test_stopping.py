@@ -1,0 +1,152 @@
+"""Runs that are stopped, by signals or by a full disk, and go on."""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import lit_lul, log_folder, metrics, same_theta, wait_for_step
+from lightning.pytorch.loggers.csv_logs import ExperimentWriter
+
+from lit_lul.errors import InvalidInput
+from lit_lul.module import MetaLightningModule
+from lit_lul.progress import SHOWN
+
+OPTIONS = [
+    *("fit", "--config", "tiny.yaml"),
+    "--held_out={}",
+    "--trainer.limit_val_batches=0",
+    "--trainer.max_steps=60",
+    "--checkpoint.every_n_outer_steps=1000",
+]
+COMMAND = [sys.executable, "-m", "lit_lul", *OPTIONS]
+SLURM = {
+    "SLURM_JOB_ID": "17",
+    "SLURM_JOB_NAME": "meta",
+    "SLURM_NTASKS": "1",
+    "SLURM_NTASKS_PER_NODE": "1",
+    "SLURM_NODELIST": "localhost",
+    "SLURM_NODEID": "0",
+    "SLURM_PROCID": "0",
+    "SLURM_LOCALID": "0",
+}
+
+
+def test_signals_save_and_stop(run_folder: Path) -> None:
+    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    stopped, reached = log_folder(run_folder), 0
+    for number, environment in (
+        (signal.SIGTERM, {}),
+        (signal.SIGINT, {}),
+        (signal.SIGUSR1, SLURM),
+    ):
+        run = subprocess.Popen(
+            [*COMMAND, "--trainer.max_steps=100000", *(["--ckpt_path=last"] if reached else [])],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | threads | environment,
+        )
+        wait_for_step(run, stopped, reached + 2)
+        run.send_signal(number)
+        _, errors = run.communicate(timeout=60)
+        assert run.returncode == 128 + number
+        assert f"{number.name}: stopping" in errors
+        assert "Traceback" not in errors
+        saved = torch.load(stopped / "checkpoints" / "last.ckpt", weights_only=True)
+        reached = saved["global_step"]
+        assert str(reached) == metrics(stopped)[-1]["step"], "what was logged last was saved"
+    assert reached < 60, "the machine was too fast: the run was over before it was stopped"
+    assert not list(run_folder.rglob("hpc_ckpt*"))
+    lit_lul(*OPTIONS, "--ckpt_path=last")
+    lit_lul(*OPTIONS)
+    assert metrics(stopped) == metrics(log_folder(run_folder, 1))
+    same_theta(stopped, log_folder(run_folder, 1))
+
+
+def test_slurm_script_is_sound(tmp_path: Path) -> None:
+    script = Path(__file__).parents[1] / "docs" / "slurm.sh"
+    subprocess.run(["bash", "-n", script], check=True)
+    srun, scontrol = tmp_path / "srun", tmp_path / "scontrol"
+    srun.write_text('#!/bin/bash\necho "$@" >> ran\nexit 138\n')
+    scontrol.write_text('#!/bin/bash\necho "$@" >> ran\n')
+    for stand_in in (srun, scontrol):
+        stand_in.chmod(0o755)
+    saved = tmp_path / "runs" / "job_17" / "version_0" / "checkpoints" / "last.ckpt"
+    environment = os.environ | {"SLURM_JOB_ID": "17", "SLURM_NNODES": "2"}
+    environment["PATH"] = f"{tmp_path}:{environment['PATH']}"
+    for expected in (False, True):
+        done = subprocess.run(
+            ["bash", script, "a.yaml"], cwd=tmp_path, env=environment, check=False
+        )
+        assert done.returncode == 138
+        run, requeue = (tmp_path / "ran").read_text().splitlines()[-2:]
+        assert run.startswith("python -m lit_lul fit --config a.yaml")
+        assert run.endswith("--ckpt_path last") == expected
+        assert requeue == "requeue 17"
+        saved.parent.mkdir(parents=True, exist_ok=True)
+        saved.touch()
+
+
+def limit_files(size: int) -> None:
+    """Let this process write no file beyond a size in bytes: to it, the disk is full there."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+
+def test_full_disk_leaves_the_last_checkpoint(run_folder: Path) -> None:
+    lit_lul(*OPTIONS, "--trainer.max_steps=3")
+    checkpoints = log_folder(run_folder) / "checkpoints"
+    before = {path.name: path.read_bytes() for path in checkpoints.iterdir()}
+    room = len(before["last.ckpt"]) // 2
+    full = subprocess.run(
+        [*COMMAND, "--trainer.max_steps=6", "--ckpt_path=last"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        preexec_fn=lambda: limit_files(room),
+    )
+    assert full.returncode == 1
+    assert full.stderr.splitlines()[-1].startswith("error: ")
+    assert "last.ckpt: cannot be written" in full.stderr.splitlines()[-1]
+    assert "Traceback" not in full.stderr
+    assert {path.name: path.read_bytes() for path in checkpoints.iterdir()} == before
+    lit_lul(*OPTIONS, "--trainer.max_steps=6", "--ckpt_path=last")
+    lit_lul(*OPTIONS, "--trainer.max_steps=6")
+    assert metrics(log_folder(run_folder, 0)) == metrics(log_folder(run_folder, 1))
+    same_theta(log_folder(run_folder, 0), log_folder(run_folder, 1))
+
+
+def test_full_disk_names_the_log(run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full_disk(_: ExperimentWriter) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(ExperimentWriter, "save", full_disk)
+    with pytest.raises(InvalidInput, match=r"metrics\.csv: cannot be written .*No space"):
+        lit_lul(*OPTIONS, "--trainer.max_steps=2")
+
+
+def test_speed_memory_and_time_left_are_logged_and_shown(
+    run_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: dict[str, Any] = {}
+
+    def look(module: MetaLightningModule) -> None:
+        if module.trainer.progress_bar_callback is not None:
+            bar = module.trainer.progress_bar_callback
+            shown.update(bar.get_metrics(module.trainer, module))
+
+    monkeypatch.setattr(MetaLightningModule, "on_train_end", look)
+    lit_lul(*OPTIONS, "--trainer.max_steps=3")
+    with (log_folder(run_folder) / "metrics.csv").open() as file:
+        header = set(file.readline().strip().split(","))
+    assert set(SHOWN) <= header
+    assert {"inner steps/s", "GiB", "hours left"} <= set(shown)
+    assert shown["inner steps/s"] > 0
+    assert 0.05 < shown["GiB"] < 64
+    assert shown["hours left"] == 0
