@@ -50,11 +50,11 @@ ALONG = {
 """One size at a time, all else as in the small case."""
 
 
-def table(title: str, *headings: str) -> Table:
-    """An empty table, numbers to the right."""
+def table(title: str, *headings: str, left: int = 1) -> Table:
+    """An empty table; all but the first headings are over numbers, to the right."""
     made = Table(title=title, title_justify="left")
     for i, heading in enumerate(headings):
-        made.add_column(heading, justify="left" if i < 2 else "right")
+        made.add_column(heading, justify="left" if i < left else "right")
     return made
 
 
@@ -69,14 +69,15 @@ def speeds(device: str, cases: list[Case], least: float) -> Table:
         f"copy {copy / 1e9:.1f} GB/s",
         *("size", "variant", "tasks", "forward ms", "gradient ms", "recomputed ms"),
         *("steps/s", "of product", "steps/s", "of product", "of copy", "compile s"),
+        left=2,
     )
     for case in cases:
+        flops = operations(case)
         for variant in (EAGER, COMPILED, BF16):
             step = Step(case, variant, device)
             started = time.perf_counter()
             step.gradient()
             first = time.perf_counter() - started
-            flops = operations(step)
             forward = seconds(step.forward, least)
             gradient = seconds(step.gradient, least)
             again = seconds(partial(step.gradient, recompute=True), least)
@@ -94,7 +95,7 @@ def speeds(device: str, cases: list[Case], least: float) -> Table:
 
 def tasks_at_once(device: str, least: float) -> Table:
     """T tasks in one call against one after another."""
-    made = table("tasks at once, small", "variant", "", "T", "gradient ms", "ms per task", "gain")
+    made = table("tasks at once, small", "variant", "T", "gradient ms", "ms per task", "gain")
     for variant in (EAGER, COMPILED):
         alone = None
         for tasks in (1, 2, 4, 8, 16):
@@ -102,13 +103,13 @@ def tasks_at_once(device: str, least: float) -> Table:
             alone = alone or time_
             gain = f"{alone * tasks / time_:.2f}×"
             row = (f"{time_ * 1e3:.1f}", f"{time_ / tasks * 1e3:.1f}", gain)
-            made.add_row(variant.name, "", str(tasks), *row)
+            made.add_row(variant.name, str(tasks), *row)
     return made
 
 
 def costs(device: str, least: float) -> tuple[Table, dict[str, list[tuple[int, float, float]]]]:
     """Milliseconds per task with gradient along every size, and operations beside them."""
-    made = table("cost, compiled", "along", "", "size", "ms per task", "GFLOP", "GFLOP/s")
+    made = table("cost, compiled", "along", "size", "ms per task", "GFLOP", "GFLOP/s")
     curves: dict[str, list[tuple[int, float, float]]] = {}
     for along, cases in ALONG.items():
         curves[along] = []
@@ -116,21 +117,21 @@ def costs(device: str, least: float) -> tuple[Table, dict[str, list[tuple[int, f
             case = replace(SMALL, base_model=base_model, batch_size=batch_size)
             step = Step(case, COMPILED, device)
             per_task = seconds(step.gradient, least) / case.tasks
-            flops = 3 * operations(step) / case.tasks
+            flops = 3 * operations(case) / case.tasks
             curves[along].append((size, per_task * 1e3, flops / 1e9))
             row = (f"{per_task * 1e3:.1f}", f"{flops / 1e9:.2f}", f"{flops / per_task / 1e9:.0f}")
-            made.add_row(along, "", str(size), *row)
+            made.add_row(along, str(size), *row)
     return made, curves
 
 
 def memory(device: str) -> tuple[Table, dict[str, list[float]]]:
     """Peak of an unroll of U steps in MiB, activations kept or recomputed."""
-    made = table("memory of an unroll, small, MiB", "", "", *(f"U = {u}" for u in UNROLLS))
+    made = table("memory of an unroll, small, MiB", "", *(f"U = {u}" for u in UNROLLS))
     curves = {}
     for name, recompute in (("kept", False), ("recomputed", True)):
         peaks = [peak_memory(SMALL, device, recompute, steps) / 2**20 for steps in UNROLLS]
         curves[name] = peaks
-        made.add_row(name, "", *(f"{peak:.0f}" for peak in peaks))
+        made.add_row(name, *(f"{peak:.0f}" for peak in peaks))
     return made, curves
 
 
