@@ -8,6 +8,7 @@ from typing import Any
 from jsonargparse import auto_cli, set_parsing_settings
 from lightning import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from torch.distributed import DistError
 
@@ -161,7 +162,7 @@ def main(args: list[str] | None = None) -> None:
                 **dict.fromkeys(LitLulCLI.subcommands(), parser),
             },
         )
-    except ArgumentError as error:
+    except (ArgumentError, OmegaConfBaseException) as error:
         raise InvalidInput(" ".join(str(error).split())) from error
     except RuntimeError as error:
         if not isinstance(error, DistError) and "by peer" not in str(error):

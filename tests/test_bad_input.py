@@ -32,6 +32,7 @@ SMALL: dict[str, Any] = {"hidden_channels": 4, "error_channels": 3, "top_channel
         (["--held_out.digits.activation=gelu"], "gelu"),
         (["--model.clip_norm=0"], "clip_norm"),
         (["--modle.clip_norm=1"], "modle"),
+        (["--data.glyphs.transformed=${data.nowhere}"], "nowhere"),
         (["--held_out.digits.probes=[]"], "probes"),
         (["--config=nowhere.yaml"], "nowhere.yaml"),
         (["--ckpt_path=last"], "last"),
