@@ -6,13 +6,13 @@ from typing import Any
 import lightning
 import torch
 from lightning import LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from lit_lul.atomic import replace_file
 from lit_lul.errors import InvalidInput
 from lit_lul.loggers import run_folder
-from lit_lul.rule_file import load_rule, save_rule
+from lit_lul.rule_file import check_shapes, load_rule, save_rule
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -94,3 +94,36 @@ class RunCheckpoint(Checkpoint):
         trainer.save_checkpoint(self.folder / "last.ckpt", weights_only=False)
         if trainer.is_global_zero:
             save_rule(pl_module.rule, self.folder / "theta.safetensors")
+
+
+class StartFrom(Callback):
+    """Begins a new run with the θ and the optimizer's state of another one.
+
+    Tasks, schedules and rates are those of the new run's configuration, and φ starts afresh; to go
+    on with a run as it was is what `--ckpt_path` is for.
+
+    Args:
+        path: `last.ckpt` of the other run, or a rule's safetensors file, which has θ alone.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Take over θ, unless this run itself goes on.
+
+        Raises:
+            InvalidInput: when the file is missing, damaged or of a rule of other sizes.
+        """
+        if trainer.global_step > 0:
+            return
+        checkpoint = AtomicCheckpointIO().load_checkpoint(self.path)
+        theta = {n: t for n, t in checkpoint["state_dict"].items() if n.startswith("rule.")}
+        own = {f"rule.{name}": tensor for name, tensor in pl_module.rule.state_dict().items()}
+        check_shapes(self.path, theta, own)
+        pl_module.rule.load_state_dict({n.removeprefix("rule."): t for n, t in theta.items()})
+        for optimizer, state in zip(
+            trainer.optimizers, checkpoint.get("optimizer_states", []), strict=False
+        ):
+            groups = optimizer.state_dict()["param_groups"]
+            optimizer.load_state_dict(state | {"param_groups": groups})

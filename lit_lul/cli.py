@@ -14,7 +14,7 @@ from torch.distributed import DistError
 
 from lit_lul.allocator import keep_freed_memory
 from lit_lul.apply import predict
-from lit_lul.checkpoints import AtomicCheckpointIO, RunCheckpoint
+from lit_lul.checkpoints import AtomicCheckpointIO, RunCheckpoint, StartFrom
 from lit_lul.config_files import with_bases
 from lit_lul.datamodule import TaskDataModule
 from lit_lul.errors import InvalidInput
@@ -61,6 +61,12 @@ class LitLulCLI(LightningCLI):
             help="curves on data that meta-training never sees, each under a name of its own",
         )
         parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
+        parser.add_argument(
+            "--start_from",
+            type=str | None,
+            default=None,
+            help="last.ckpt of another run, or a rule, whose θ and optimizer state fit begins with",
+        )
         parser.link_arguments("seed_everything", "data.seed")
         parser.link_arguments("model.rule.embedding_units", "data.embedding_units")
 
@@ -100,8 +106,10 @@ class LitLulCLI(LightningCLI):
         config.plugins = [*(config.plugins or []), AtomicCheckpointIO()]
         held_out, data_root = self.config_init[self.subcommand].held_out, self.datamodule.data_root
         self.curves = [HeldOutCurve(name, entry, data_root) for name, entry in held_out.items()]
+        path = self.config_init[self.subcommand].start_from
+        start = [] if path is None else [StartFrom(path)]
         bar = [] if config.enable_progress_bar is False else [OuterStepProgressBar()]
-        config.callbacks = [*(config.callbacks or []), StopOnSignal(), *bar, *self.curves]
+        config.callbacks = [*start, *(config.callbacks or []), StopOnSignal(), *bar, *self.curves]
         return super().instantiate_trainer(**kwargs)
 
     def _parse_ckpt_path(self) -> None:

@@ -221,6 +221,25 @@ def theta(module: MetaLightningModule) -> Tensor:
     return torch.cat([p.detach().flatten() for p in module.rule.parameters()])
 
 
+def test_new_run_starts_from_another(run_folder: Path) -> None:
+    lit_lul("fit", "--config", "tiny.yaml", "--trainer.max_steps=2")
+    source = log_folder(run_folder) / "checkpoints" / "last.ckpt"
+    options = ["--start_from", str(source), "--data.glyphs.ways=[4]", "--seed_everything=5"]
+    still = "--model.optimizer.init_args.lr=0"
+    lit_lul("fit", "--config", "tiny.yaml", "--trainer.max_steps=1", still, *options)
+    begun = log_folder(run_folder, 1) / "checkpoints" / "last.ckpt"
+    before, after = (torch.load(path, weights_only=True) for path in (source, begun))
+    for name, tensor in before["state_dict"].items():
+        if name.startswith("rule."):
+            assert torch.equal(after["state_dict"][name], tensor), "θ, at a rate of zero"
+    steps = [c["optimizer_states"][0]["state"][0]["step"].item() for c in (before, after)]
+    assert steps == [2, 3]
+    assert after["optimizer_states"][0]["param_groups"][0]["lr"] == 0
+    assert after["global_step"] == 1
+    with pytest.raises(InvalidInput, match=r"rule\.error_readout"):
+        lit_lul("fit", "--config", "tiny.yaml", "--model.rule.hidden_channels=5", *options)
+
+
 def test_one_step_of_theta_per_meta_batch() -> None:
     module = Recorder(set())
     trainer = fit(module, cohorts=3, outer_steps=2)
