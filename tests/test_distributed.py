@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -42,17 +43,27 @@ def start(*command: str, **environment: str) -> "subprocess.Popen[str]":
     )
 
 
-def check_close(one: Path, other: Path) -> None:
-    """Check that two runs agree to rounding, in their logs and in θ."""
+def check_close(one: Path, other: Path, rel: float = 1e-3) -> None:
+    """Check that two runs agree to rounding, which kinks of relu may magnify, in logs and θ."""
     rows, expected = metrics(one), metrics(other)
     assert [set(row) for row in rows] == [set(row) for row in expected]
     for row, values in zip(rows, expected, strict=True):
         for name, value in values.items():
-            assert float(row[name]) == pytest.approx(float(value), rel=1e-3, abs=1e-6), name
+            assert float(row[name]) == pytest.approx(float(value), rel=rel, abs=1e-6), name
     for name, tensor in end_of(one).items():
-        torch.testing.assert_close(tensor, end_of(other)[name], rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(tensor, end_of(other)[name], rtol=rel, atol=1e-2 * rel)
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """As many as the ranks have: other numbers of threads round in other ways."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("one_thread")
 def test_two_ranks_are_one_process_with_their_cohorts(
     run_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -98,7 +109,7 @@ def test_two_ranks_are_one_process_with_their_cohorts(
         lit_lul(*OPTIONS, *ONE_RANK, "--ckpt_path=last")
     torch.save(checkpoint, saved)
     lit_lul(*OPTIONS, *ONE_RANK, "--ckpt_path=last")
-    check_close(log_folder(run_folder, 3), log_folder(run_folder, 2))
+    check_close(log_folder(run_folder, 3), log_folder(run_folder, 2), rel=1e-2)
 
 
 @pytest.mark.parametrize("rank", ["0", "1"])
