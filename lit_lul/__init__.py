@@ -3,7 +3,7 @@
 from lit_lul.base_model import MLP, Phi
 from lit_lul.errors import InvalidInput
 from lit_lul.meta_objective import MetaObjective, ObjectiveSettings
-from lit_lul.rule_file import load_rule, save_rule
+from lit_lul.rule_file import available_rules, load_rule, save_rule
 from lit_lul.rules import RuleSettings, UnsupervisedUpdate
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Phi",
     "RuleSettings",
     "UnsupervisedUpdate",
+    "available_rules",
     "load_rule",
     "save_rule",
 ]

@@ -33,7 +33,7 @@ class Applied(NamedTuple):
 
 
 def predict(
-    rule_path: Path,
+    rule: Path,
     output_folder: Path,
     data_path: Path | None = None,
     images: ImageSource | None = None,
@@ -49,7 +49,7 @@ def predict(
     `embeddings.npy` and `phi.safetensors` in the output folder replace those of an earlier run.
 
     Args:
-        rule_path: θ as safetensors, from a fit or from `save_rule`.
+        rule: the name of a rule that ships with the package, or θ as safetensors, from a fit.
         output_folder: where embeddings and φ are written.
         data_path: rows as .npy, .csv or .parquet; values in [0, 1], or of type uint8.
         images: instead of rows, images of a hub id or a folder; embedded class by class.
@@ -63,14 +63,14 @@ def predict(
     Raises:
         InvalidInput: for a file, folder or number that a person must change.
     """
-    rule = load_rule(rule_path)
+    learned = load_rule(rule)
     x = _load(data_path, images, data_root)
     try:
         output_folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InvalidInput(f"{output_folder}: expected a folder to write to ({error})") from error
     applied = apply_rule(
-        rule, x, hidden_units, activation, inner_steps, batch_size, seed, progress=True
+        learned, x, hidden_units, activation, inner_steps, batch_size, seed, progress=True
     )
     embeddings, phi = write_applied(applied, output_folder)
     console = Console(soft_wrap=True, highlight=False)

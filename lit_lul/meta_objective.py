@@ -108,7 +108,10 @@ class MetaObjective:
 
     def __call__(self, base_model: MLP, phi: Phi, labelled: Labelled) -> Score:
         """Loss and accuracy per task; a loss is NaN where the regression has no solution."""
-        support_u, query_u = self.embed(base_model, phi, labelled)
+        return self.score(*self.embed(base_model, phi, labelled), labelled)
+
+    def score(self, support_u: Tensor, query_u: Tensor, labelled: Labelled) -> Score:
+        """What `__call__` gives, of features (R, T, K, E) and (R, T, K', E) from anywhere."""
         support_y = self.scale_targets(labelled.support_y, labelled.is_target)
         query_y = self.scale_targets(labelled.query_y, labelled.is_target)
         coefficients, predictions = self.regress(support_u, support_y, query_u)

@@ -14,6 +14,8 @@ from lit_lul.errors import InvalidInput
 from lit_lul.rules import RuleSettings, UnsupervisedUpdate
 
 FORMAT = "lit_lul rule 1"
+PRETRAINED = Path(__file__).parent / "pretrained"
+"""The folder of the rules that ship with the package, and of their cards."""
 
 
 def save_rule(rule: UnsupervisedUpdate, path: Path | str) -> None:
@@ -28,12 +30,22 @@ def save_rule(rule: UnsupervisedUpdate, path: Path | str) -> None:
         save_file(theta, temporary, metadata)
 
 
-def load_rule(path: Path | str) -> UnsupervisedUpdate:
+def available_rules() -> list[str]:
+    """Names of the rules that ship with the package, in alphabetical order."""
+    return sorted(path.stem for path in PRETRAINED.glob("*.safetensors"))
+
+
+def load_rule(name_or_path: Path | str) -> UnsupervisedUpdate:
     """Rebuild a rule from the file that `save_rule` wrote, from it alone.
 
+    Args:
+        name_or_path: the name of a rule that ships with the package, see `available_rules`, or a
+            file; without a suffix and a slash it is a name.
+
     Raises:
-        InvalidInput: when the file is missing, truncated, or not such a file.
+        InvalidInput: when no such rule ships, or the file is missing, truncated, or another kind.
     """
+    path = rule_path(name_or_path)
     theta, metadata = read_tensors(path, FORMAT)
     known = {field.name for field in fields(RuleSettings)}
     settings = json.loads(metadata["settings"])
@@ -43,6 +55,23 @@ def load_rule(path: Path | str) -> UnsupervisedUpdate:
     check_shapes(path, theta, rule.state_dict())
     rule.load_state_dict(theta)
     return rule
+
+
+def rule_path(name_or_path: Path | str) -> Path:
+    """The file of a rule, as `load_rule` finds it.
+
+    Raises:
+        InvalidInput: when it is a name, and no rule of this name ships.
+    """
+    path = Path(name_or_path)
+    if path.suffix or "/" in str(name_or_path):
+        return path
+    if path.name not in available_rules():
+        shipped = ", ".join(available_rules()) or "none"
+        raise InvalidInput(
+            f"{path}: expected a .safetensors file, or one of the rules that ship: {shipped}"
+        )
+    return PRETRAINED / f"{path.name}.safetensors"
 
 
 def read_tensors(path: Path | str, file_format: str) -> tuple[dict[str, Tensor], dict[str, str]]:

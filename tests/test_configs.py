@@ -49,6 +49,7 @@ def test_every_config_is_under_test() -> None:
         "paper.yaml",
         "small.yaml",
         "random_init.yaml",
+        "results.yaml",  # test_results.py
         "wandb.yaml",  # test_wandb.py
         "sweep.yaml",  # test_sweeps.py
     }

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from lit_lul.base_model import Phi
 from lit_lul.errors import InvalidInput
 from lit_lul.evaluation.curve import Curve, Draws, roll_out_draws
 from lit_lul.evaluation.held_out import HeldOut
@@ -88,6 +89,18 @@ def test_probes_learn_what_is_there(rule: UnsupervisedUpdate) -> None:
         accuracy = roll_out_draws(rule, MetaObjective(), data, HELD_OUT, range(3)).accuracy
         assert accuracy[:, 0].mean() >= low
         assert accuracy.mean() <= high
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_a_network_that_has_diverged_knows_one_class(
+    rule: UnsupervisedUpdate, monkeypatch: pytest.MonkeyPatch, value: float
+) -> None:
+    def diverge(_: Any, __: Any, phi: Phi, ___: Any) -> Phi:
+        return phi.map(lambda p: torch.full_like(p, value))
+
+    monkeypatch.setattr(UnsupervisedUpdate, "forward", diverge)
+    accuracy = roll_out_draws(rule, MetaObjective(), digits(), HELD_OUT, range(3)).accuracy
+    assert accuracy[:, 1:].flatten().tolist() == pytest.approx([0.1] * 12)
 
 
 def test_receptive_fields_are_in_the_order_of_the_pixels(rule: UnsupervisedUpdate) -> None:

@@ -293,6 +293,17 @@ def test_predict_writes_embeddings_and_phi(
         predict(data, folder, data)
 
 
+def test_predict_takes_the_name_of_a_rule_that_ships(
+    run_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lit_lul.rule_file.PRETRAINED", run_folder / "pretrained")
+    save_rule(tiny_rule(), run_folder / "pretrained" / "tiny.safetensors")
+    np.save("rows.npy", ROWS)
+    options = ["--data_path=rows.npy", "--hidden_units=[5]", "--batch_size=4", "--inner_steps=3"]
+    lit_lul("predict", "tiny", "out", *options)
+    assert np.array_equal(np.load("out/embeddings.npy"), apply_to_rows().embeddings.numpy())
+
+
 def test_images_of_a_folder_through_the_command_line(run_folder: Path) -> None:
     rng = np.random.default_rng(0)
     for name in ("cat", "dog"):

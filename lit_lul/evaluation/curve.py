@@ -132,12 +132,8 @@ def roll_out_draws(
     steps = held_out.probe_steps
     with torch.no_grad():
         for _, phi in rollout(rule, base_model, start, draws.minibatch, steps):
-            accuracy.append(
-                torch.stack(
-                    [_probe(name, objective, base_model, phi, draws) for name in held_out.probes]
-                )
-            )
-        _, query_u = objective.embed(base_model, phi, draws.labelled)
+            support_u, query_u = objective.embed(base_model, phi, draws.labelled)
+            accuracy.append(probe(held_out.probes, objective, draws, support_u[0], query_u[0]))
     original_order = draws.permutation[0].argsort()
     return Rollouts(
         torch.stack(accuracy, dim=1),
@@ -147,18 +143,44 @@ def roll_out_draws(
     )
 
 
-def _probe(
-    name: Probe, objective: MetaObjective, base_model: MLP, phi: Phi, draws: Draws
+def probe(
+    names: Sequence[Probe],
+    objective: MetaObjective,
+    draws: Draws,
+    support_u: Tensor,
+    query_u: Tensor,
 ) -> Tensor:
-    """Few-shot accuracy of every draw, (T,)."""
-    if name == "ridge":
-        return objective(base_model, phi, draws.labelled).accuracy.double().cpu()
-    support_u, query_u = (
-        u[0].cpu().numpy() for u in objective.embed(base_model, phi, draws.labelled)
-    )
+    """Few-shot accuracy of features of every draw's labelled examples.
+
+    Where features are not finite, all examples are taken to be of the first class.
+
+    Args:
+        names: the classifiers.
+        objective: gives the ridge.
+        draws: T draws, whose labels are predicted.
+        support_u: features to learn from, (T, K, E).
+        query_u: features to test on, (T, K', E).
+
+    Returns:
+        (probes, T), float64, on the CPU.
+    """
+    of_probe = {"ridge": _ridge, "logistic": _logistic}
+    return torch.stack([of_probe[name](objective, draws, support_u, query_u) for name in names])
+
+
+def _ridge(objective: MetaObjective, draws: Draws, support_u: Tensor, query_u: Tensor) -> Tensor:
+    score = objective.score(support_u[None], query_u[None], draws.labelled)
+    return score.accuracy.double().cpu()
+
+
+def _logistic(_: MetaObjective, draws: Draws, support_u: Tensor, query_u: Tensor) -> Tensor:
     scores = []
-    for task in range(len(support_u)):
-        classifier = LogisticRegression(max_iter=LOGISTIC_ITERATIONS)
-        classifier.fit(support_u[task], draws.support_labels[task].numpy())
-        scores.append(classifier.score(query_u[task], draws.query_labels[task].numpy()))
-    return torch.tensor(scores, dtype=torch.float64)
+    for support, query, known, asked in zip(
+        support_u.cpu(), query_u.cpu(), draws.support_labels, draws.query_labels, strict=True
+    ):
+        guess: Tensor | np.ndarray = torch.zeros_like(asked)
+        if support.isfinite().all() and query.isfinite().all():
+            classifier = LogisticRegression(max_iter=LOGISTIC_ITERATIONS)
+            guess = classifier.fit(support.numpy(), known.numpy()).predict(query.numpy())
+        scores.append((torch.as_tensor(guess) == asked).double().mean())
+    return torch.stack(scores)

@@ -26,8 +26,8 @@ def draw_curves(title: str, untrained: Curve, by_outer_step: Mapping[int, Curve]
     axes = figure.add_subplot()
     last = max(1, *by_outer_step)
     for outer_step, curve in sorted(by_outer_step.items()):
-        _line(axes, curve, colormaps["viridis"](outer_step / last), "-")
-    _line(axes, untrained, "0.4", "--", "untrained rule")
+        draw_line(axes, curve, colormaps["viridis"](outer_step / last), "-")
+    draw_line(axes, untrained, "0.4", "--", "untrained rule")
     scale = ScalarMappable(Normalize(0, last), "viridis")
     figure.colorbar(scale, ax=axes, label="outer steps of meta-training")
     axes.set(
@@ -76,7 +76,8 @@ def draw_embedding(embedding: Tensor, labels: Tensor) -> Figure:
     return figure
 
 
-def _line(axes: Axes, curve: Curve, colour: ColorType, style: str, label: str = "") -> None:
+def draw_line(axes: Axes, curve: Curve, colour: ColorType, style: str, label: str = "") -> None:
+    """A curve and a band of one standard error on either side."""
     axes.plot(curve.steps, curve.mean, style, color=colour, label=label)
     low, high = (
         [m + sign * e for m, e in zip(curve.mean, curve.standard_error, strict=True)]

@@ -1,0 +1,198 @@
+"""The report on rules: a table per probe, what beats each rule, and a picture per probe."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
+
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from result_rows import Row
+
+from lit_lul.atomic import replace_file
+from lit_lul.evaluation.baselines import BASELINES, CENTROIDS, COMPONENTS
+from lit_lul.evaluation.curve import Curve
+from lit_lul.evaluation.held_out import HeldOut
+from lit_lul.evaluation.picture import draw_line
+from lit_lul.meta_objective import ObjectiveSettings
+
+RANDOM_INITIALISATION = "random initialisation"
+COLUMNS_OF_PLOTS = 4
+
+
+@dataclass(frozen=True)
+class Report:
+    """What is reported.
+
+    Attributes:
+        command: that measures all of it.
+        precision: of the hidden states.
+        objective: settings of the ridge.
+        held_out: entries of the configuration, by dataset.
+        rules: names of the rules that are reported on.
+        embedding_units: E, of all of them.
+        rows: by dataset, baselines first and rules last; None where they are not all measured.
+    """
+
+    command: str
+    precision: str
+    objective: ObjectiveSettings
+    held_out: Mapping[str, HeldOut]
+    rules: Sequence[str]
+    embedding_units: int
+    rows: Mapping[str, Mapping[str, Row] | None]
+
+    def measured(self, probe: str) -> dict[str, dict[str, Row]]:
+        """Rows by dataset and name, of the datasets that are whole and have the probe."""
+        return {
+            dataset: _with_initialisation(rows)
+            for dataset, rows in self.rows.items()
+            if rows is not None and probe in self.held_out[dataset].probes
+        }
+
+    def probes(self) -> list[str]:
+        """Probes that some dataset has been measured with."""
+        return [probe for probe in ("ridge", "logistic") if self.measured(probe)]
+
+
+def _with_initialisation(rows: Mapping[str, Row]) -> dict[str, Row]:
+    """Insert, after the baselines, the network before any rule's first step."""
+    baselines = {name: rows[name] for name in BASELINES}
+    rules = {name: row for name, row in rows.items() if name not in baselines}
+    return baselines | {RANDOM_INITIALISATION: next(iter(rules.values())).at_start()} | rules
+
+
+def write_report(report: Report, out: Path) -> None:
+    """Write the markdown, and the pictures into the folder of its name.
+
+    Args:
+        report: what was measured.
+        out: the markdown file.
+
+    Raises:
+        InvalidInput: when a file cannot be written.
+    """
+    parts = [_introduction(report, out)]
+    for probe in report.probes():
+        measured = report.measured(probe)
+        picture = out.with_suffix("") / f"{probe}.png"
+        with replace_file(picture) as temporary:
+            draw_report(probe, measured).savefig(temporary, format="png", dpi=110)
+        parts += [
+            f"## {probe.capitalize()}",
+            table(measured, probe),
+            "\n".join(f"- {losses(report.rules, rule, measured, probe)}" for rule in report.rules),
+            f"![{probe}: accuracy against inner steps]({picture.relative_to(out.parent)})",
+        ]
+    with replace_file(out) as temporary:
+        temporary.write_text("\n\n".join(parts) + "\n")
+
+
+def table(measured: Mapping[str, Mapping[str, Row]], probe: str) -> str:
+    """A markdown table: a line per dataset, a column per baseline and rule, the best in bold."""
+    names = list(next(iter(measured.values())))
+    lines = [["dataset", "inner steps", *names], ["---"] * (2 + len(names))]
+    for dataset, rows in measured.items():
+        curves = [rows[name].curve(probe) for name in names]
+        best = max(curve.mean[-1] for curve in curves)
+        cells = [_cell(curve, curve.mean[-1] == best) for curve in curves]
+        lines.append([dataset, f"{curves[-1].steps[-1]:,}", *cells])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(curve: Curve, best: bool) -> str:
+    cell = f"{curve.mean[-1]:.1%} ± {curve.standard_error[-1]:.1%}"
+    return f"**{cell}**" if best else cell
+
+
+def losses(
+    rules: Sequence[str], rule: str, measured: Mapping[str, Mapping[str, Row]], probe: str
+) -> str:
+    """One line: on which datasets something other than a trained rule beats the rule.
+
+    The difference is that of the same draws; its standard error is that of the pairs.
+    """
+    beaten = []
+    for dataset, rows in measured.items():
+        others = [name for name in rows if name not in rules]
+        best = max(others, key=lambda name: rows[name].curve(probe).mean[-1])
+        pairs = rows[best].draws(probe)[-1:] - rows[rule].draws(probe)[-1:]
+        difference = Curve.of((0,), 100 * pairs)
+        if difference.mean[0] > 0:
+            points = f"{difference.mean[0]:.1f} ± {difference.standard_error[0]:.1f}"
+            beaten.append(f"{dataset} (to {best}, by {points} points)")
+    return f"`{rule}` loses on {', '.join(beaten)}." if beaten else f"`{rule}` loses nowhere."
+
+
+def draw_report(probe: str, measured: Mapping[str, Mapping[str, Row]]) -> Figure:
+    """Accuracy against inner steps, a plot per dataset; baselines are horizontal lines."""
+    columns = min(COLUMNS_OF_PLOTS, len(measured))
+    lines = -(-len(measured) // columns)
+    figure = Figure(figsize=(1 + 3.4 * columns, 1 + 2.8 * lines), layout="constrained")
+    plots = figure.subplots(lines, columns, squeeze=False).flatten()
+    for plot, (dataset, rows) in zip(plots, measured.items(), strict=False):
+        _draw_dataset(plot, dataset, rows, probe)
+    for plot in plots[len(measured) :]:
+        plot.axis("off")
+    handles, labels = plots[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), columns + 1))
+    figure.suptitle(f"few-shot accuracy against inner steps, {probe}")
+    return figure
+
+
+def _draw_dataset(plot: Axes, dataset: str, rows: Mapping[str, Row], probe: str) -> None:
+    colour = cycle(colormaps["tab10"].colors)  # type: ignore[attr-defined]
+    for name, row in rows.items():
+        curve = row.curve(probe)
+        if len(curve.steps) > 1:
+            draw_line(plot, curve, next(colour), "-", name)
+        elif name in BASELINES:
+            plot.axhline(curve.mean[0], color=next(colour), linestyle="--", label=name)
+    plot.set_title(dataset)
+    plot.grid(alpha=0.3)
+
+
+def _introduction(report: Report, out: Path) -> str:
+    missing = [dataset for dataset, rows in report.rows.items() if rows is None]
+    objective = report.objective
+    protocols: dict[str, list[str]] = {}
+    for dataset, rows in report.rows.items():
+        if rows is not None:
+            protocols.setdefault(_protocol(report.held_out[dataset]), []).append(dataset)
+    lines = "\n".join(f"- {', '.join(names)}: {text}" for text, names in protocols.items())
+    return f"""# Results on held-out data
+
+```sh
+{report.command}
+```
+
+Few-shot accuracy on data that meta-training never sees, mean ± standard error over the draws. Every
+draw has its own φ, permutation of the inputs, labels and test examples, the same for all columns;
+rules learn from the training split without labels, and all features are probed on the test split.
+
+{lines}
+
+*Ridge* is the meta-objective's regression (λ = {objective.ridge:g}, preset {objective.preset}),
+*logistic* scikit-learn's logistic regression. *PCA* has {COMPONENTS} components, *k-means*
+{CENTROIDS} centroids with triangle activation (Coates & Ng, 2012), both fitted to the training
+split; no features are whitened or standardised. Networks have an embedding of
+{report.embedding_units} units. The untrained rule has the settings of the trained one and θ as it
+is initialised; rules count after the last inner step, with hidden states in {report.precision}. The
+best of each line is bold. Below each table is what beats a rule without being a trained one, the
+strongest per dataset, and by how much on the same draws. The accuracy of every draw at every probed
+step is in `{out.stem}/<dataset>.json`.{_not_measured(missing)}"""
+
+
+def _not_measured(datasets: Sequence[str]) -> str:
+    return f"\n\nNot measured yet: {', '.join(datasets)}." if datasets else ""
+
+
+def _protocol(held_out: HeldOut) -> str:
+    """What datasets may differ in, apart from where they come from."""
+    units = ", ".join(map(str, held_out.hidden_units))
+    return (
+        f"{held_out.labels_per_class} labels and up to {held_out.tests_per_class} test examples "
+        f"per class, {held_out.draws} draws of seed {held_out.seed}, hidden layers of {units} "
+        f"units, {held_out.activation}, minibatches of {held_out.batch_size}"
+    )

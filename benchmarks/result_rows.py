@@ -1,0 +1,187 @@
+"""Rows of the report on rules: what is measured on a dataset, and the file that keeps it."""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from lit_lul.atomic import replace_file
+from lit_lul.errors import InvalidInput
+from lit_lul.evaluation.baselines import BASELINES, CENTROIDS, COMPONENTS, measure_baselines
+from lit_lul.evaluation.curve import Curve, roll_out_draws
+from lit_lul.evaluation.held_out import HeldOut
+from lit_lul.evaluation.held_out_data import HeldOutData
+from lit_lul.meta_objective import MetaObjective
+from lit_lul.rules import UnsupervisedUpdate
+
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Row:
+    """Few-shot accuracy of one baseline or rule on one dataset.
+
+    Attributes:
+        key: hash of all that the numbers depend on, the dataset's content excepted.
+        steps: inner steps, 0 alone for a baseline.
+        accuracy: by probe, for each of the steps, of each of the draws; 0 to 1.
+    """
+
+    key: str
+    steps: list[int]
+    accuracy: dict[str, list[list[float]]]
+
+    def curve(self, probe: str) -> Curve:
+        """Means and standard errors over the draws."""
+        return Curve.of(tuple(self.steps), self.draws(probe))
+
+    def draws(self, probe: str) -> Tensor:
+        """(steps, draws), float64."""
+        return torch.tensor(self.accuracy[probe], dtype=torch.float64)
+
+    def at_start(self) -> "Row":
+        """The first of the steps alone: the network at random initialisation."""
+        return Row(self.key, self.steps[:1], {p: a[:1] for p, a in self.accuracy.items()})
+
+
+@dataclass
+class Dataset:
+    """One dataset's rows, and the file that keeps them from one run to the next.
+
+    Args:
+        name: of the dataset.
+        held_out: its entry of the configuration.
+        objective: gives the ridge.
+        precision: of the hidden states, a key of `PRECISIONS`.
+        file: JSON, written anew after every measurement.
+        data_root: folder that is searched for the data first.
+
+    Raises:
+        InvalidInput: when the file is there and is none of this kind.
+    """
+
+    name: str
+    held_out: HeldOut
+    objective: MetaObjective
+    precision: str
+    file: Path
+    data_root: str | None
+    _rows: dict[str, Row] = field(init=False, default_factory=dict)
+    _data: HeldOutData | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        if not self.file.exists():
+            return
+        try:
+            rows = json.loads(self.file.read_text())["rows"]
+            self._rows = {name: Row(**row) for name, row in rows.items()}
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise InvalidInput(f"{self.file}: expected rows of {self.name}; remove it") from error
+
+    @property
+    def protocol(self) -> dict[str, Any]:
+        """All that a rule's numbers depend on, apart from θ."""
+        held_out = {k: v for k, v in asdict(self.held_out).items() if k != "every_n_outer_steps"}
+        return {"held_out": held_out, "objective": vars(self.objective.settings)}
+
+    def rows(self, rules: Mapping[str, UnsupervisedUpdate]) -> dict[str, Row] | None:
+        """Baselines' and rules' rows by name; None where one is missing or has another key."""
+        keys = self._baseline_keys() | {name: self._key_of(rule) for name, rule in rules.items()}
+        current = {n: self._rows[n] for n, key in keys.items() if self._has(n, key)}
+        return current if len(current) == len(keys) else None
+
+    def measure(self, rules: Mapping[str, UnsupervisedUpdate], console: Console) -> None:
+        """Measure what is missing or has another key, and say how far it is.
+
+        Raises:
+            InvalidInput: when the data cannot be had or the file cannot be written.
+        """
+        keys = self._baseline_keys()
+        if not all(self._has(name, key) for name, key in keys.items()):
+            console.print(f"{self.name}: {', '.join(BASELINES)}")
+            measured = measure_baselines(self.objective, self._load(), self.held_out)
+            for name, accuracy in measured.items():
+                self._keep(name, keys[name], [0], accuracy.unsqueeze(1))
+        for name, rule in rules.items():
+            key = self._key_of(rule)
+            if self._has(name, key):
+                console.print(f"{self.name}: {name}, measured before")
+                continue
+            steps = list(self.held_out.probe_steps)
+            self._keep(name, key, steps, self._roll_out(name, rule, console))
+
+    def _roll_out(self, name: str, rule: UnsupervisedUpdate, console: Console) -> Tensor:
+        """Accuracy of a rule, (probes, steps, draws)."""
+        tell = _progress(f"{self.name}: {name}", self.held_out, console)
+        hook = rule.to(DEVICE).register_forward_hook(lambda *_: tell())
+        try:
+            with _autocast(self.precision):
+                numbers = range(self.held_out.draws)
+                return roll_out_draws(
+                    rule, self.objective, self._load(), self.held_out, numbers
+                ).accuracy
+        finally:
+            hook.remove()
+
+    def _load(self) -> HeldOutData:
+        if self._data is None:
+            self._data = self.held_out.load(self.data_root)
+        return self._data
+
+    def _has(self, name: str, key: str) -> bool:
+        return name in self._rows and self._rows[name].key == key
+
+    def _keep(self, name: str, key: str, steps: list[int], accuracy: Tensor) -> None:
+        """Add a row of accuracies (probes, steps, draws), and write the file."""
+        of_probes = dict(zip(self.held_out.probes, accuracy.tolist(), strict=True))
+        self._rows[name] = Row(key, steps, of_probes)
+        rows = {name: vars(row) for name, row in self._rows.items()}
+        content = {"dataset": self.name, "protocol": self.protocol, "rows": rows}
+        with replace_file(self.file) as temporary:
+            temporary.write_text(json.dumps(content))
+
+    def _baseline_keys(self) -> dict[str, str]:
+        sizes = {"PCA": COMPONENTS, "k-means": CENTROIDS}
+        return {name: _digest([self.protocol, name, sizes.get(name)]) for name in BASELINES}
+
+    def _key_of(self, rule: UnsupervisedUpdate) -> str:
+        theta = hashlib.sha256()
+        for name, tensor in sorted(rule.state_dict().items()):
+            theta.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+            theta.update(tensor.cpu().numpy().tobytes())
+        settings = vars(rule.settings)
+        return _digest([self.protocol, self.precision, settings, theta.hexdigest()])
+
+
+def _digest(content: object) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _autocast(precision: str) -> AbstractContextManager[Any]:
+    """For rollouts: hidden states of the precision, all else in float32."""
+    dtype = PRECISIONS[precision]
+    return nullcontext() if dtype == torch.float32 else torch.autocast(DEVICE.type, dtype)
+
+
+def _progress(what: str, held_out: HeldOut, console: Console) -> Callable[[], None]:
+    """What to call after every inner step; prints a line at every probe."""
+    done, start = 0, time.monotonic()
+
+    def tell() -> None:
+        nonlocal done
+        done += 1
+        if done in held_out.probe_steps:
+            left = (time.monotonic() - start) / done * (held_out.inner_steps - done) / 60
+            steps = f"inner step {done} of {held_out.inner_steps}"
+            console.print(f"{what}, {steps}, {left:.0f} minutes left")
+
+    return tell

@@ -1,0 +1,70 @@
+"""Rules that ship with the package: found by name, each with a card, each small."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from lit_lul import InvalidInput, RuleSettings, UnsupervisedUpdate, available_rules, load_rule
+from lit_lul.rule_file import PRETRAINED, save_rule
+
+LARGEST = 1_000_000
+"""Bytes of a file that ships."""
+
+
+@pytest.fixture
+def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> UnsupervisedUpdate:
+    """A rule that seems to ship under the name "tiny", beside one named "other"."""
+    monkeypatch.setattr("lit_lul.rule_file.PRETRAINED", tmp_path)
+    torch.manual_seed(3)
+    settings = RuleSettings(hidden_channels=4, error_channels=3, top_channels=4, embedding_units=6)
+    rule = UnsupervisedUpdate(settings)
+    for name in ("tiny", "other"):
+        save_rule(rule, tmp_path / f"{name}.safetensors")
+    (tmp_path / "tiny.md").write_text("a card")
+    return rule
+
+
+def test_a_name_is_a_rule_that_ships(
+    shipped: UnsupervisedUpdate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert available_rules() == ["other", "tiny"]
+    monkeypatch.chdir("/")
+    for name in ("tiny", Path("tiny"), tmp_path / "tiny.safetensors"):
+        loaded = load_rule(name)
+        assert loaded.settings == shipped.settings
+        theta = loaded.state_dict()
+        assert all(torch.equal(theta[k], tensor) for k, tensor in shipped.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("none_such", r"none_such: .* one of the rules that ship: other, tiny"),
+        ("folder/tiny", r"folder/tiny: expected a safetensors file"),
+        ("tiny.safetensors", r"tiny\.safetensors: expected a safetensors file"),
+    ],
+)
+@pytest.mark.usefixtures("shipped")
+def test_what_is_neither_name_nor_file_is_named(
+    name: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir("/")
+    with pytest.raises(InvalidInput, match=message) as raised:
+        load_rule(name)
+    assert "\n" not in str(raised.value)
+
+
+def test_no_rule_ships(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lit_lul.rule_file.PRETRAINED", tmp_path)
+    assert available_rules() == []
+    with pytest.raises(InvalidInput, match=r"tiny: .* that ship: none"):
+        load_rule("tiny")
+
+
+@pytest.mark.skipif(not available_rules(), reason="no rule ships yet")
+@pytest.mark.parametrize("name", available_rules())
+def test_what_ships_loads_is_small_and_has_a_card(name: str) -> None:
+    load_rule(name)
+    assert (PRETRAINED / f"{name}.safetensors").stat().st_size < LARGEST
+    assert (PRETRAINED / f"{name}.md").read_text().strip()
