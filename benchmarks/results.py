@@ -27,6 +27,7 @@ from report import RANDOM_INITIALISATION, Report, write_report
 from result_rows import PRECISIONS, Dataset
 from rich.console import Console
 
+from lit_lul.allocator import keep_freed_memory
 from lit_lul.config_files import load_config
 from lit_lul.errors import InvalidInput
 from lit_lul.evaluation.baselines import BASELINES
@@ -129,6 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/results.md"))
     parser.add_argument("--datasets", nargs="+", help="measure these alone")
     parser.add_argument("--precision", choices=PRECISIONS, default="float32")
+    keep_freed_memory()
     try:
         run(parser.parse_args(arguments))
     except InvalidInput as error:

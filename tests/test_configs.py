@@ -25,6 +25,7 @@ SMALLER = [
     "--trainer.max_steps=2",
     "--trainer.log_every_n_steps=1",
     "--trainer.val_check_interval=1.0",
+    "--model.compile=false",  # compiled runs are in test_training.py
     "--data.sizes.cohorts=2",
     "--data.sizes.tasks=1",
     "--data.sizes.batch_size=8",
