@@ -115,6 +115,7 @@ class _Bytes(TorchDispatchMode):
     """Sums up what every operation reads and writes, views apart."""
 
     def __init__(self) -> None:
+        # torch leaves this constructor without types
         super().__init__()  # type: ignore[no-untyped-call]
         self.total = 0
 

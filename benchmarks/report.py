@@ -142,6 +142,7 @@ def draw_report(probe: str, measured: Mapping[str, Mapping[str, Row]]) -> Figure
 
 
 def _draw_dataset(plot: Axes, dataset: str, rows: Mapping[str, Row], probe: str) -> None:
+    # a listed colormap, which has its colours; matplotlib's types know the general kind alone
     colour = cycle(colormaps["tab10"].colors)  # type: ignore[attr-defined]
     for name, row in rows.items():
         curve = row.curve(probe)

@@ -69,6 +69,7 @@ def fit_features(name: str, unlabelled: Rows, seed: int) -> Callable[[Rows], Row
     """
     if name == "PCA":
         components = PCA(COMPONENTS, random_state=seed).fit(unlabelled)
+        # scikit-learn has no types
         return components.transform  # type: ignore[no-any-return]
     if name == "k-means":
         centroids = MiniBatchKMeans(CENTROIDS, random_state=seed, n_init=1).fit(unlabelled)

@@ -41,6 +41,7 @@ class Norm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(T, N, B, C) to the same, in the type of x."""
         if self.kernels is not None:
+            # torch leaves `apply` without types
             normed: Tensor = _CompiledNorm.apply(  # type: ignore[no-untyped-call]
                 x, self.offset, self.kernels
             )
