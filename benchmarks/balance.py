@@ -10,16 +10,14 @@ forward and backward, to see whether seconds follow the costs.
 """
 
 import argparse
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from rich.console import Console
 from rich.table import Table
-from sampling import DEVICE, instantiate
+from sampling import DEVICE, instantiate, unroll_seconds
 
 from lit_lul.datamodule import TaskDataModule
 from lit_lul.module import MetaLightningModule
@@ -27,7 +25,6 @@ from lit_lul.tasks.balance import Stratum, inner_step_cost
 from lit_lul.tasks.batch import make_batch
 from lit_lul.tasks.cohorts import CohortSampler
 from lit_lul.tasks.draw import TruncationDraw
-from lit_lul.unroll import unroll
 
 TRUNCATIONS = 12_800
 WARM_UP = 2
@@ -76,19 +73,7 @@ def correlation(module: MetaLightningModule, data: TaskDataModule, count: int) -
     for draw in truncations(sampler, 1, count + WARM_UP, independent=True):
         images = data._on_device[draw.source]
         batch = make_batch(draw.to(DEVICE), images, data.augmentation.max_shift)
-        phi = batch.base_model.init(1, torch.Generator().manual_seed(0))
-        start = time.perf_counter()
-        result = unroll(
-            module.rule,
-            module.objective,
-            batch.base_model,
-            phi,
-            batch.unlabelled,
-            batch.labelled,
-            module.recompute,
-        )
-        torch.autograd.backward(result.loss.mean())
-        seconds.append(time.perf_counter() - start)
+        seconds.append(unroll_seconds(module, batch))
         costs.append(cost(draw))
     return float(np.corrcoef(seconds[WARM_UP:], costs[WARM_UP:])[0, 1])
 
