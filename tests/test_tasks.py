@@ -1,6 +1,7 @@
 """Cohorts, families and augmentation."""
 
 from collections import Counter
+from dataclasses import replace
 from itertools import islice, pairwise
 from typing import Any
 
@@ -226,16 +227,47 @@ def test_place_turns_and_shifts() -> None:
     image = torch.zeros(1, 1, 5, 5)
     image[0, 0, 1, 2] = 1.0
     quarter, right, down = (
-        place(image, torch.tensor([p])) for p in ([np.pi / 2, 0.0, 0.0], [0.0, 1, 0], [0.0, 0, 2])
+        place(image, torch.tensor([[*moves, 0.0, 0, 0, 0]]))
+        for moves in ([np.pi / 2, 0.0, 0.0], [0.0, 1, 0], [0.0, 0, 2])
     )
     assert quarter[0, 0].argmax().item() == 2 * 5 + 3
     assert right[0, 0].argmax().item() == 1 * 5 + 3
     assert down[0, 0].argmax().item() == 3 * 5 + 2
-    torch.testing.assert_close(place(image, torch.zeros(1, 3)), image)
+    torch.testing.assert_close(place(image, torch.zeros(1, 7)), image)
+
+
+def test_place_distorts_about_the_centre() -> None:
+    image = torch.zeros(1, 1, 9, 9)
+    image[0, 0, 4, 2:7] = 1.0
+    narrow = place(image, torch.tensor([[0.0, 0, 0, 0.4, 0, 0, 0]]))
+    torch.testing.assert_close(narrow, narrow.flip(-1))
+    assert narrow.sum() < 0.8 * image.sum()
+    sheared = place(image, torch.tensor([[0.0, 0, 0, 0, 0, 0.4, 0]]))[0, 0]
+    torch.testing.assert_close(sheared, sheared.flip(0, 1))
+    assert sheared[:4].sum() > 0.3 and sheared[4, 4] == 1
+
+
+def test_distortion_changes_every_image_and_nothing_else(images: ImageSet) -> None:
+    shifted = replace(PLAIN, image_shift=1)
+    plain, distorted = (
+        draws(make_sampler(images, augmentation=augmentation), 1)[0]
+        for augmentation in (shifted, replace(shifted, distortion=0.3))
+    )
+    before, after = plain.unlabelled_placement, distorted.unlabelled_placement
+    assert before is not None and after is not None
+    assert torch.equal(before[..., :3], after[..., :3]) and not before[..., 3:].any()
+    assert 0.2 < after[..., 3:].abs().max() <= 0.3
+    assert len(after[..., 3:].flatten(0, -2).unique(dim=0)) == after[..., 0].numel()
+    assert torch.equal(plain.labelled_rows, distorted.labelled_rows)
+
+
+def test_distortion_moves_images_that_nothing_else_moves(images: ImageSet) -> None:
+    only = make_sampler(images, augmentation=replace(PLAIN, distortion=0.3))
+    assert all(draw.labelled_placement is not None for draw in draws(only, 6))
 
 
 def test_coefficients_of_a_full_turn_agree_with_none() -> None:
-    turns = torch.tensor([[0.0, 2, -4], [2 * np.pi, 2, -4]])
+    turns = torch.tensor([[0.0, 2, -4, 0, 0, 0, 0], [2 * np.pi, 2, -4, 0, 0, 0, 0]])
     none, full = coefficients(turns, max_shift=4.0)
     torch.testing.assert_close(none, full, atol=1e-6, rtol=0)
     torch.testing.assert_close(none, torch.tensor([0.0, 1.0, 0.5, -1.0]))
@@ -272,6 +304,7 @@ def test_training_never_sees_held_out_characters() -> None:
         (lambda _: Architectures(hidden_layers=(0, 2)), "hidden_layers"),
         (lambda _: Architectures(activation="gelu"), "gelu"),
         (lambda _: Augmentation(task_mask=1.5), "task_mask"),
+        (lambda _: Augmentation(distortion=0.5), "distortion"),
         (lambda _: GlyphTasks(ways=[1]), "ways"),
         (lambda _: GlyphTasks(side=8, held_out=0.0).load(), "0 to draw"),
         (lambda _: TaskDataModule(validation_steps=0), "validation_steps"),

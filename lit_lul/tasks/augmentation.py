@@ -38,6 +38,9 @@ class Augmentation:
     """Probability that a task that is not transformed shifts every image along x."""
     max_dropped: float = 0.5
     """Largest share of the input dimensions that a mask drops; each task draws its own."""
+    distortion: float = 0.0
+    """Every image is mapped linearly by I + D, where D is 2 × 2, uniform between ± this: turned,
+    stretched and sheared a little, which makes classes as wide as handwriting (not in H.1.1)."""
 
     def __post_init__(self) -> None:
         for name in ("permutation", "task_mask", "example_mask", "image_shift", "max_dropped"):
@@ -48,6 +51,11 @@ class Augmentation:
         if self.max_shift < 0:
             raise InvalidInput(
                 f"augmentation max_shift {self.max_shift}: expected zero pixels or more"
+            )
+        if not 0 <= self.distortion < 0.5:
+            raise InvalidInput(
+                f"augmentation distortion {self.distortion}: expected zero to below 0.5, "
+                "where images would fold"
             )
 
     def sample_inputs(self, tasks: int, inputs: int, rng: np.random.Generator) -> "TaskInputs":
@@ -88,49 +96,54 @@ def sample_placement(
     transformed: np.ndarray,
     shifted: np.ndarray,
     max_shift: float,
+    distortion: float,
     rng: np.random.Generator,
 ) -> Tensor:
-    """Draw how every image is turned and moved.
+    """Draw how every image is turned, moved and distorted.
 
     Args:
         shape: leading axes of the images, of which the last but one is T: (..., T, B).
         transformed: tasks that rotate by any angle and shift along both axes, (T,) bool.
         shifted: tasks that shift along x, (T,) bool; those transformed do so already.
         max_shift: largest shift, in pixels.
+        distortion: largest entry of D.
         rng: source of randomness.
 
     Returns:
-        angle in radians, shift along x and along y in pixels: (..., T, B, 3), all 0 for images that
-        stay as they are.
+        angle in radians, shift along x and along y in pixels, then D by rows: (..., T, B, 7), all 0
+        for images that stay as they are.
     """
     moved = transformed[:, None]
     angle = rng.uniform(0, 2 * math.pi, shape) * moved
     x = rng.uniform(-max_shift, max_shift, shape) * moved
     y = rng.uniform(-max_shift, max_shift, shape) * moved
     x = x + rng.uniform(-max_shift, max_shift, shape) * (shifted & ~transformed)[:, None]
-    return torch.from_numpy(np.stack([angle, x, y], axis=-1).astype(np.float32))
+    moves = np.stack([angle, x, y], axis=-1)
+    size = (*shape, 4)
+    distortions = rng.uniform(-distortion, distortion, size) if distortion else np.zeros(size)
+    return torch.from_numpy(np.concatenate([moves, distortions], axis=-1).astype(np.float32))
 
 
 def coefficients(placement: Tensor, max_shift: float) -> Tensor:
-    """The regression targets `COEFFICIENTS` (..., 4) of a placement (..., 3)."""
-    angle, x, y = placement.unbind(-1)
+    """The regression targets `COEFFICIENTS` (..., 4) of a placement (..., 7)."""
+    angle, x, y = placement[..., :3].unbind(-1)
     scale = 1 / max_shift if max_shift > 0 else 0.0
     return torch.stack([angle.sin(), angle.cos(), x * scale, y * scale], dim=-1)
 
 
 def place(images: Tensor, placement: Tensor) -> Tensor:
-    """Rotate, then shift, images (M, channels, side, side) by placements (M, 3); zeros come in."""
+    """Distort, rotate, then shift, images (M, channels, side, side) by placements (M, 7).
+
+    Zeros come in from outside.
+    """
     side = images.shape[-1]
-    angle, x, y = placement.unbind(-1)
+    angle, x, y = placement[:, :3].unbind(-1)
     cosine, sine = angle.cos(), angle.sin()
-    x, y = x * (2 / side), y * (2 / side)
-    inverse = torch.stack(
-        [
-            torch.stack([cosine, sine, -(cosine * x + sine * y)], dim=-1),
-            torch.stack([-sine, cosine, sine * x - cosine * y], dim=-1),
-        ],
-        dim=-2,
-    )
+    rotation = torch.stack([cosine, sine, -sine, cosine], dim=-1).view(-1, 2, 2)
+    distortion = torch.eye(2).to(placement) + placement[:, 3:].view(-1, 2, 2)
+    inverse = distortion @ rotation
+    shift = torch.stack([x, y], dim=-1).unsqueeze(-1) * (2 / side)
+    inverse = torch.cat([inverse, -inverse @ shift], dim=-1)
     grid = F.affine_grid(inverse, list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, align_corners=False)
 
@@ -147,7 +160,7 @@ def make_inputs(
     Args:
         images: uint8, (n, channels, side, side).
         rows: which image every example is, (..., T, B).
-        placement: how it is turned and moved, (..., T, B, 3); None where no image is.
+        placement: how it is turned and moved, (..., T, B, 7); None where no image is.
         inputs: what each task does to its inputs.
         generator: draws the per-example masks, on the images' device.
 

@@ -174,11 +174,15 @@ class CohortSampler:
         labelled = start[classes][..., None] + distinct(counts, 2 * k, rng)
         labelled = labelled.reshape(draws, tasks, ways, 2, k).swapaxes(2, 3)
 
-        moves = bool(transformed.any() or shifted.any())
-        max_shift = self.augmentation.max_shift
+        changes = self.augmentation
+        moves = bool(transformed.any() or shifted.any() or changes.distortion > 0)
 
         def placement(shape: tuple[int, ...]) -> Tensor | None:
-            return sample_placement(shape, transformed, shifted, max_shift, rng) if moves else None
+            if not moves:
+                return None
+            return sample_placement(
+                shape, transformed, shifted, changes.max_shift, changes.distortion, rng
+            )
 
         columns = ways + (len(COEFFICIENTS) if transformed.any() else 0)
         is_class = torch.arange(columns).expand(tasks, columns) < ways

@@ -33,11 +33,11 @@ class TruncationDraw:
     unlabelled_rows: Tensor
     """(U, T, B)."""
     unlabelled_placement: Tensor | None
-    """(U, T, B, 3), or None where no image moves."""
+    """(U, T, B, 7), or None where no image moves."""
     labelled_rows: Tensor
     """Support, then query: (R, T, 2K)."""
     labelled_placement: Tensor | None
-    """(R, T, 2K, 3)."""
+    """(R, T, 2K, 7)."""
     classes: Tensor
     """Class of every labelled example within its task, (2K,)."""
     is_class: Tensor
