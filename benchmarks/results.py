@@ -17,7 +17,7 @@ import sys
 from argparse import ArgumentError
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jsonargparse import ArgumentParser
@@ -36,12 +36,24 @@ from lit_lul.evaluation.held_out_curve import UNTRAINED_SEED
 from lit_lul.meta_objective import MetaObjective, ObjectiveSettings
 from lit_lul.rule_file import load_rule
 from lit_lul.rules import RuleSettings, UnsupervisedUpdate
+from lit_lul.rules.norm import compile_norms
 
 UNTRAINED = "untrained rule"
 
 
-def load_protocol(config: Path) -> tuple[dict[str, HeldOut], MetaObjective, str | None]:
-    """The held-out entries of a configuration, its objective, and its folder of datasets.
+class Protocol(NamedTuple):
+    """What a configuration says of a report."""
+
+    held_out: dict[str, HeldOut]
+    objective: MetaObjective
+    data_root: str | None
+    """Folder of datasets."""
+    compile: bool
+    """Whether rules run with compiled norms."""
+
+
+def load_protocol(config: Path) -> Protocol:
+    """Read it.
 
     Raises:
         InvalidInput: when the file is missing or one of its values is wrong.
@@ -51,12 +63,19 @@ def load_protocol(config: Path) -> tuple[dict[str, HeldOut], MetaObjective, str 
     parser.add_argument("--objective", type=ObjectiveSettings, required=True)
     try:
         values: Any = OmegaConf.to_container(load_config(config), resolve=True)
-        objective = values.get("model", {}).get("objective")
-        parsed = parser.parse_object({"held_out": values.get("held_out"), "objective": objective})
+        model = values.get("model", {})
+        parsed = parser.parse_object(
+            {"held_out": values.get("held_out"), "objective": model.get("objective")}
+        )
     except (ArgumentError, OmegaConfBaseException) as error:
         raise InvalidInput(f"{config}: {' '.join(str(error).split())}") from error
     made = parser.instantiate(parsed)
-    return made.held_out, MetaObjective(made.objective), values.get("data", {}).get("data_root")
+    return Protocol(
+        made.held_out,
+        MetaObjective(made.objective),
+        values.get("data", {}).get("data_root"),
+        bool(model.get("compile", False)),
+    )
 
 
 def load_rules(names: Sequence[str]) -> dict[str, UnsupervisedUpdate]:
@@ -92,11 +111,14 @@ def run(args: argparse.Namespace) -> None:
     """
     if args.out.suffix != ".md":
         raise InvalidInput(f"--out {args.out}: expected a name that ends in .md")
-    held_out, objective, data_root = load_protocol(args.config)
+    held_out, objective, data_root, compile_rules = load_protocol(args.config)
     chosen = args.datasets or list(held_out)
     if unknown := [name for name in chosen if name not in held_out]:
         raise InvalidInput(f"--datasets {unknown[0]}: expected some of {', '.join(held_out)}")
     rules = load_rules(args.rules)
+    if compile_rules:
+        for rule in rules.values():
+            compile_norms(rule)
     folder = args.out.with_suffix("")
     datasets = {
         name: Dataset(name, h, objective, args.precision, folder / f"{name}.json", data_root)

@@ -68,7 +68,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_all_rows_are_of_the_same_draws() -> None:
     text = report("--datasets", "digits")
-    held_out, objective, _ = results.load_protocol(Path("results.yaml"))
+    held_out, objective, *_ = results.load_protocol(Path("results.yaml"))
     entry, data, rows = held_out["digits"], digits(), rows_of("digits")
     assert list(rows) == [*BASELINES, "untrained rule", "mine"]
     for name, accuracy in measure_baselines(objective, data, entry).items():
@@ -178,7 +178,7 @@ def test_errors_are_one_line(options: list[str], message: str) -> None:
 
 
 def test_the_protocol_that_ships() -> None:
-    held_out, objective, _ = results.load_protocol(CONFIGS / "results.yaml")
+    held_out, objective, *_ = results.load_protocol(CONFIGS / "results.yaml")
     assert list(held_out) == HELD_OUT
     for entry in held_out.values():
         assert entry.hidden_units == [128] * 4
