@@ -247,23 +247,29 @@ def test_place_distorts_about_the_centre() -> None:
     assert sheared[:4].sum() > 0.3 and sheared[4, 4] == 1
 
 
-def test_distortion_changes_every_image_and_nothing_else(images: ImageSet) -> None:
-    shifted = replace(PLAIN, image_shift=1)
-    plain, distorted = (
-        draws(make_sampler(images, augmentation=augmentation), 1)[0]
-        for augmentation in (shifted, replace(shifted, distortion=0.3))
-    )
-    before, after = plain.unlabelled_placement, distorted.unlabelled_placement
-    assert before is not None and after is not None
-    assert torch.equal(before[..., :3], after[..., :3]) and not before[..., 3:].any()
-    assert 0.2 < after[..., 3:].abs().max() <= 0.3
-    assert len(after[..., 3:].flatten(0, -2).unique(dim=0)) == after[..., 0].numel()
-    assert torch.equal(plain.labelled_rows, distorted.labelled_rows)
-
-
-def test_distortion_moves_images_that_nothing_else_moves(images: ImageSet) -> None:
-    only = make_sampler(images, augmentation=replace(PLAIN, distortion=0.3))
-    assert all(draw.labelled_placement is not None for draw in draws(only, 6))
+@pytest.mark.parametrize("image_shift", [0, 1])
+def test_distortion_changes_the_images_of_its_families(
+    images: ImageSet, image_shift: float
+) -> None:
+    settings = replace(PLAIN, image_shift=image_shift)
+    plain, distorted = (make_sampler(images, augmentation=settings) for _ in range(2))
+    distorted.families = [
+        replace(f, distortion=0.3) if f.name == "plain" else f for f in distorted.families
+    ]
+    seen = set()
+    for before, after in zip(draws(plain, 24), draws(distorted, 24), strict=True):
+        chosen = torch.tensor([distorted.families[i].distortion > 0 for i in after.family])
+        assert torch.equal(before.labelled_rows, after.labelled_rows)
+        if after.unlabelled_placement is None:
+            assert not chosen.any()
+            continue
+        moves, matrix = after.unlabelled_placement.split([3, 4], dim=-1)
+        if before.unlabelled_placement is not None:
+            assert torch.equal(before.unlabelled_placement[..., :3], moves)
+        assert 0.2 < matrix[:, chosen].abs().max() <= 0.3 if chosen.any() else True
+        assert not matrix[:, ~chosen].any()
+        seen |= set(chosen.tolist())
+    assert seen == {True, False}
 
 
 def test_coefficients_of_a_full_turn_agree_with_none() -> None:
@@ -304,7 +310,7 @@ def test_training_never_sees_held_out_characters() -> None:
         (lambda _: Architectures(hidden_layers=(0, 2)), "hidden_layers"),
         (lambda _: Architectures(activation="gelu"), "gelu"),
         (lambda _: Augmentation(task_mask=1.5), "task_mask"),
-        (lambda _: Augmentation(distortion=0.5), "distortion"),
+        (lambda _: GlyphTasks(distortion=0.5), "distortion"),
         (lambda _: GlyphTasks(ways=[1]), "ways"),
         (lambda _: GlyphTasks(side=8, held_out=0.0).load(), "0 to draw"),
         (lambda _: TaskDataModule(validation_steps=0), "validation_steps"),

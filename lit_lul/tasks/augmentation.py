@@ -38,9 +38,6 @@ class Augmentation:
     """Probability that a task that is not transformed shifts every image along x."""
     max_dropped: float = 0.5
     """Largest share of the input dimensions that a mask drops; each task draws its own."""
-    distortion: float = 0.0
-    """Every image is mapped linearly by I + D, where D is 2 × 2, uniform between ± this: turned,
-    stretched and sheared a little, which makes classes as wide as handwriting (not in H.1.1)."""
 
     def __post_init__(self) -> None:
         for name in ("permutation", "task_mask", "example_mask", "image_shift", "max_dropped"):
@@ -51,11 +48,6 @@ class Augmentation:
         if self.max_shift < 0:
             raise InvalidInput(
                 f"augmentation max_shift {self.max_shift}: expected zero pixels or more"
-            )
-        if not 0 <= self.distortion < 0.5:
-            raise InvalidInput(
-                f"augmentation distortion {self.distortion}: expected zero to below 0.5, "
-                "where images would fold"
             )
 
     def sample_inputs(self, tasks: int, inputs: int, rng: np.random.Generator) -> "TaskInputs":
@@ -96,7 +88,7 @@ def sample_placement(
     transformed: np.ndarray,
     shifted: np.ndarray,
     max_shift: float,
-    distortion: float,
+    distortion: np.ndarray,
     rng: np.random.Generator,
 ) -> Tensor:
     """Draw how every image is turned, moved and distorted.
@@ -106,7 +98,7 @@ def sample_placement(
         transformed: tasks that rotate by any angle and shift along both axes, (T,) bool.
         shifted: tasks that shift along x, (T,) bool; those transformed do so already.
         max_shift: largest shift, in pixels.
-        distortion: largest entry of D.
+        distortion: largest entry of D, (T,).
         rng: source of randomness.
 
     Returns:
@@ -119,8 +111,9 @@ def sample_placement(
     y = rng.uniform(-max_shift, max_shift, shape) * moved
     x = x + rng.uniform(-max_shift, max_shift, shape) * (shifted & ~transformed)[:, None]
     moves = np.stack([angle, x, y], axis=-1)
-    size = (*shape, 4)
-    distortions = rng.uniform(-distortion, distortion, size) if distortion else np.zeros(size)
+    distortions = np.zeros((*shape, 4))
+    if distortion.any():
+        distortions = rng.uniform(-1, 1, distortions.shape) * distortion[:, None, None]
     return torch.from_numpy(np.concatenate([moves, distortions], axis=-1).astype(np.float32))
 
 

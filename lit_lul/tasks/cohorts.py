@@ -162,6 +162,7 @@ class CohortSampler:
         inputs = self.augmentation.sample_inputs(tasks, n_inputs, tasks_rng)
         phi_seed = int(tasks_rng.integers(2**62))
         transformed = np.array([self.families[i].transformed for i in family])
+        distortion = np.array([self.families[i].distortion for i in family])
         shifted = inputs.image_shift.numpy()
 
         start, count = images.class_start.numpy(), images.class_sizes.numpy()
@@ -174,15 +175,13 @@ class CohortSampler:
         labelled = start[classes][..., None] + distinct(counts, 2 * k, rng)
         labelled = labelled.reshape(draws, tasks, ways, 2, k).swapaxes(2, 3)
 
-        changes = self.augmentation
-        moves = bool(transformed.any() or shifted.any() or changes.distortion > 0)
+        moves = bool(transformed.any() or shifted.any() or distortion.any())
+        max_shift = self.augmentation.max_shift
 
         def placement(shape: tuple[int, ...]) -> Tensor | None:
             if not moves:
                 return None
-            return sample_placement(
-                shape, transformed, shifted, changes.max_shift, changes.distortion, rng
-            )
+            return sample_placement(shape, transformed, shifted, max_shift, distortion, rng)
 
         columns = ways + (len(COEFFICIENTS) if transformed.any() else 0)
         is_class = torch.arange(columns).expand(tasks, columns) < ways

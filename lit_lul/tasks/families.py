@@ -24,6 +24,8 @@ class Family:
     """Whether images are rotated and shifted, and the coefficients are regression targets."""
     weight: float
     """Relative frequency."""
+    distortion: float = 0.0
+    """Every image is mapped linearly by I + D, where D is 2 × 2, uniform between ± this."""
 
 
 class TaskSource(NamedTuple):
