@@ -89,12 +89,12 @@ def _load(data_path: Path | None, images: ImageSource | None, data_root: str | N
 def apply_rule(
     rule: UnsupervisedUpdate,
     x: Tensor,
-    hidden_units: Sequence[int],
-    activation: str,
-    inner_steps: int,
-    batch_size: int,
-    seed: int,
-    progress: bool,
+    hidden_units: Sequence[int] = (128, 128, 128, 128),
+    activation: str = "relu",
+    inner_steps: int = 100,
+    batch_size: int = 128,
+    seed: int = 0,
+    progress: bool = False,
 ) -> Applied:
     """Train a fresh base model on the rows with the rule, on the rule's device, and embed them.
 

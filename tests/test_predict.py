@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from safetensors.torch import save_file
 
+import lit_lul as lit_lul_package
 from lit_lul.apply import Applied, apply_rule, predict, write_applied
 from lit_lul.base_model import MLP
 from lit_lul.errors import InvalidInput
@@ -42,11 +43,8 @@ def apply_to_rows(inner_steps: int = 3, **changes: Any) -> Applied:
         "rule": tiny_rule(),
         "x": torch.from_numpy(ROWS),
         "hidden_units": [5],
-        "activation": "relu",
         "inner_steps": inner_steps,
         "batch_size": 4,
-        "seed": 0,
-        "progress": False,
     }
     return apply_rule(**(arguments | changes))
 
@@ -68,6 +66,13 @@ def spoilt(value: float) -> NDArray[Any]:
     values = ROWS.copy()
     values[4, 2] = values[9, 0] = value
     return values
+
+
+def test_three_lines_use_a_rule_that_ships() -> None:
+    x = torch.from_numpy(np.random.default_rng(0).random((128, 7), dtype=np.float32))
+    applied = lit_lul_package.apply_rule(lit_lul_package.load_rule("quickstart"), x, inner_steps=1)
+    assert applied.embeddings.shape == (128, 32)
+    assert applied.base_model == MLP((7, 128, 128, 128, 128, 32))
 
 
 def test_npy_is_read(tmp_path: Path) -> None:

@@ -182,7 +182,7 @@ def test_the_protocol_that_ships() -> None:
     assert list(held_out) == HELD_OUT
     for entry in held_out.values():
         assert entry.hidden_units == [128] * 4
-        assert (entry.inner_steps, entry.draws, entry.labels_per_class) == (3000, 10, 10)
+        assert (entry.inner_steps, entry.draws, entry.labels_per_class) == (240, 10, 10)
         assert entry.probes == ["ridge", "logistic"]
     assert objective.settings.preset == "released"
 
