@@ -50,7 +50,12 @@ def load_config(path: Path) -> DictConfig:
         raise InvalidInput(f"{path}: expected a YAML configuration of keys and values")
     if "base" not in config:
         return config
-    merged = OmegaConf.merge(load_config(path.parent / str(config.pop("base"))), config)
+    base = load_config(path.parent / str(config.pop("base")))
+    try:
+        merged = OmegaConf.merge(base, config)
+    except (OmegaConfBaseException, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise InvalidInput(f"{path}: expected keys that fit on its base ({reason})") from error
     assert isinstance(merged, DictConfig)
     return merged
 

@@ -121,3 +121,6 @@ def test_base_is_merged_and_may_be_missing(run_folder: Path) -> None:
     assert OmegaConf.select(config, "model.rule.embedding_units") == 6
     with pytest.raises(InvalidInput, match=r"nowhere\.yaml"):
         lit_lul("fit", "--config", "orphan.yaml")
+    Path("list.yaml").write_text("base: overlay.yaml\ntrainer: [1, 2]\n")
+    with pytest.raises(InvalidInput, match=r"list\.yaml: expected keys that fit on its base"):
+        lit_lul("fit", "--config", "list.yaml")
