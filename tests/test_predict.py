@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from safetensors.torch import save_file
 
-import lit_lul as lit_lul_package
-from lit_lul.apply import Applied, apply_rule, predict, write_applied
+from lit_lul import Applied, apply_rule, load_rule
+from lit_lul.apply import predict, write_applied
 from lit_lul.base_model import MLP
 from lit_lul.errors import InvalidInput
 from lit_lul.phi_file import load_phi, save_phi
@@ -70,7 +70,7 @@ def spoilt(value: float) -> NDArray[Any]:
 
 def test_three_lines_use_a_rule_that_ships() -> None:
     x = torch.from_numpy(np.random.default_rng(0).random((128, 7), dtype=np.float32))
-    applied = lit_lul_package.apply_rule(lit_lul_package.load_rule("quickstart"), x, inner_steps=1)
+    applied = apply_rule(load_rule("quickstart"), x, inner_steps=1)
     assert applied.embeddings.shape == (128, 32)
     assert applied.base_model == MLP((7, 128, 128, 128, 128, 32))
 

@@ -1,0 +1,160 @@
+"""How much of the meta-gradient is signal, and what a second of compute buys of it.
+
+    python benchmarks/gradient_noise.py --checkpoint last.ckpt --config FILE ... [--cohorts 16]
+
+Each configuration's cohorts are rolled forward by the checkpoint's θ for up to its problem length,
+then give one gradient of θ each, divided as Adam would by the root of the second moments that the
+checkpoint holds. The signal is the mean product of two cohorts' gradients, which is the
+squared norm of the expected gradient without bias; its share is that of the mean squared norm. An
+outer step over n cohorts of share s has s n / (1 + s (n - 1)). `per second` is s / (1 - s) by the
+seconds of a truncation, sampling included: what an optimiser that averages over time gets.
+`labels` and `minibatches` tell where noise comes from: the share that is left in common when a
+cohort's labelled draws, or its unlabelled minibatches, are drawn anew at the same φ.
+"""
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from sampling import DEVICE, instantiate
+from torch import Tensor
+
+from lit_lul.allocator import keep_freed_memory
+from lit_lul.base_model import Phi
+from lit_lul.datamodule import TaskDataModule
+from lit_lul.module import MetaLightningModule
+from lit_lul.tasks.batch import UnrollBatch, make_batch
+from lit_lul.tasks.draw import TruncationDraw
+from lit_lul.unroll import unroll
+
+TASKS, PAST, FIRST, SECOND = 1, 2, 3, 4
+"""What a generator is for; part of its seed."""
+
+
+class Gradients:
+    """Gradients of θ under one configuration.
+
+    Args:
+        config: of a fit.
+        checkpoint: of a run of the same rule: θ and Adam's state.
+        cohorts: how many.
+        precision: of the hidden states.
+    """
+
+    def __init__(
+        self, config: Path, checkpoint: dict[str, Any], cohorts: int, precision: torch.dtype
+    ) -> None:
+        self.module: MetaLightningModule
+        self.data: TaskDataModule
+        self.module, self.data = instantiate(config)
+        state = checkpoint["state_dict"]
+        self.module.rule.load_state_dict(
+            {n.removeprefix("rule."): t for n, t in state.items() if n.startswith("rule.")}
+        )
+        moments = checkpoint["optimizer_states"][0]["state"]
+        second = [moments[i]["exp_avg_sq"].flatten() for i in sorted(moments)]
+        self.scale = torch.cat(second).sqrt() + 1e-8
+        self.data.prepare_data()
+        self.data.setup("fit")
+        self.cohorts, self.precision = cohorts, precision
+        self.sampler = self.data._sampler(self.data._training, self.data.seed, cohorts, 0)
+
+    def batch(self, cohort: int, steps: int, purpose: int) -> UnrollBatch:
+        """A truncation of a cohort, whose tasks are always the same."""
+        tasks, own = (np.random.default_rng([cohort, p]) for p in (TASKS, purpose))
+        draw: TruncationDraw = self.sampler.draw(cohort, True, 0, steps, tasks, own)
+        images = self.data._on_device[draw.source]
+        return make_batch(draw.to(DEVICE), images, self.data.augmentation.max_shift)
+
+    def advance(self, cohort: int) -> Phi:
+        """φ at an age of its own, evenly spread over the first problems' length."""
+        age = 1 + int(self.data.problem_length.first * cohort / self.cohorts)
+        past = self.batch(cohort, age, PAST)
+        phi = past.base_model.init(
+            past.unlabelled.shape[1], torch.Generator().manual_seed(past.phi_seed)
+        )
+        with torch.no_grad(), self._autocast():
+            for x in past.unlabelled:
+                phi = self.module.rule(past.base_model, phi, x)
+        return phi
+
+    def gradient(self, phi: Phi, batch: UnrollBatch) -> Tensor:
+        """Of θ, as one vector, divided by Adam's scale."""
+        rule = self.module.rule
+        rule.zero_grad()
+        with self._autocast():
+            result = unroll(
+                rule,
+                self.module.objective,
+                batch.base_model,
+                phi,
+                batch.unlabelled,
+                batch.labelled,
+                self.module.recompute,
+            )
+            torch.autograd.backward(result.loss.mean())
+        parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in rule.parameters()]
+        return torch.cat([part.flatten() for part in parts]) / self.scale
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast("cpu", self.precision, enabled=self.precision != torch.float32)
+
+
+def measure(gradients: Gradients, what: str) -> list[str]:
+    """The cells of a configuration's line."""
+    vectors, seconds, labels, minibatches = [], [], [], []
+    steps = round(sum(gradients.data.unroll_length.first) / 2)
+    for cohort in track(range(gradients.cohorts), what, transient=True):
+        phi = gradients.advance(cohort)
+        other = gradients.batch(cohort, steps, SECOND)
+        gradients.gradient(phi, other)  # warm-up: compiles what this size needs
+        start = time.perf_counter()
+        batch = gradients.batch(cohort, steps, FIRST)
+        vector = gradients.gradient(phi, batch)
+        seconds.append(time.perf_counter() - start)
+        vectors.append(vector)
+        kept = batch.labelled
+        batch.labelled = other.labelled
+        labels.append(vector @ gradients.gradient(phi, batch))
+        batch.labelled, batch.unlabelled = kept, other.unlabelled
+        minibatches.append(vector @ gradients.gradient(phi, batch))
+    products = torch.stack(vectors) @ torch.stack(vectors).T
+    n, squared = len(products), products.diag().mean()
+    share = (products.sum() - products.diag().sum()) / (n * (n - 1)) / squared
+    cost = float(np.median(seconds))
+    left = (torch.stack(dots).mean() / squared for dots in (labels, minibatches))
+    return [
+        f"{share:.3f}",
+        f"{cost:.2f}",
+        f"{share / (1 - share) / cost:.2f}",
+        *(f"{value:.2f}" for value in left),
+    ]
+
+
+def main() -> None:
+    """Measure and print."""
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("--checkpoint", type=Path, required=True, help="a run's last.ckpt")
+    arguments.add_argument("--config", type=Path, nargs="+", required=True)
+    arguments.add_argument("--cohorts", type=int, default=16)
+    arguments.add_argument("--precision", choices=("float32", "bf16"), default="bf16")
+    args = arguments.parse_args()
+    keep_freed_memory()
+    precision = torch.float32 if args.precision == "float32" else torch.bfloat16
+    checkpoint = torch.load(args.checkpoint, map_location=DEVICE, weights_only=True)
+    columns = ("signal share", "s per truncation", "per second", "labels", "minibatches")
+    table = Table("configuration", *columns, title=f"meta-gradient at {args.checkpoint}")
+    for config in args.config:
+        gradients = Gradients(config, checkpoint, args.cohorts, precision)
+        table.add_row(str(config), *measure(gradients, config.name))
+    Console(highlight=False).print(table)
+
+
+if __name__ == "__main__":
+    main()

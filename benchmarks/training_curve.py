@@ -1,0 +1,73 @@
+"""Draw a run's meta-training from its log: `metrics.csv` to `curve.png` beside it.
+
+    python benchmarks/training_curve.py docs/runs/*
+
+Few-shot accuracy of every family of tasks against outer steps: in training at the moment (cohorts
+of all ages, a running mean), and on characters and classes held out from it (dots).
+"""
+
+import argparse
+import csv
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from lit_lul.atomic import replace_file
+
+PREFIXES = {"train/accuracy/": ("-", "", 1.0), "val/accuracy/": ("o--", ", held out", 0.8)}
+WINDOW = 100
+"""Outer steps that a running mean covers."""
+
+
+def read_series(log: Path) -> dict[str, np.ndarray]:
+    """Outer steps and values, (2, rows), of every column that has any."""
+    with log.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {
+        name: np.array([(float(r["step"]), float(r[name])) for r in rows if r[name]]).T
+        for name in rows[0]
+        if name != "step" and any(r[name] for r in rows)
+    }
+
+
+def smooth(series: np.ndarray) -> np.ndarray:
+    """The mean over the `WINDOW` outer steps that end at each, where the family had tasks."""
+    step, value = series[:, series[1] > 0]
+    means = [value[(step > last - WINDOW) & (step <= last)].mean() for last in step]
+    return np.stack([step, np.array(means)])
+
+
+def draw(series: dict[str, np.ndarray], title: str) -> Figure:
+    """A colour for every family."""
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.add_subplot()
+    families = sorted({n.rsplit("/", 1)[1] for n in series if n.startswith(tuple(PREFIXES))})
+    families.remove("families")
+    for colour, family in enumerate(families):
+        for prefix, (style, suffix, alpha) in PREFIXES.items():
+            found = series.get(prefix + family)
+            if found is not None:
+                step, value = smooth(found) if prefix.startswith("train") else found
+                axes.plot(
+                    step, value, style, color=f"C{colour}", alpha=alpha, label=family + suffix
+                )
+    axes.set(title=title, xlabel="outer steps", ylabel="few-shot accuracy")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")
+    return figure
+
+
+def main() -> None:
+    """Draw every folder's."""
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("folders", type=Path, nargs="+")
+    for folder in arguments.parse_args().folders:
+        if (folder / "metrics.csv").exists():
+            with replace_file(folder / "curve.png") as temporary:
+                figure = draw(read_series(folder / "metrics.csv"), folder.name)
+                figure.savefig(temporary, format="png", dpi=110)
+
+
+if __name__ == "__main__":
+    main()
