@@ -13,6 +13,7 @@ cohort's labelled draws, or its unlabelled minibatches, are drawn anew at the sa
 """
 
 import argparse
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,9 @@ from torch import Tensor
 
 from lit_lul.allocator import keep_freed_memory
 from lit_lul.base_model import Phi
+from lit_lul.checkpoints import AtomicCheckpointIO
 from lit_lul.datamodule import TaskDataModule
+from lit_lul.errors import InvalidInput
 from lit_lul.module import MetaLightningModule
 from lit_lul.tasks.batch import UnrollBatch, make_batch
 from lit_lul.tasks.draw import TruncationDraw
@@ -147,7 +150,12 @@ def main() -> None:
     args = arguments.parse_args()
     keep_freed_memory()
     precision = torch.float32 if args.precision == "float32" else torch.bfloat16
-    checkpoint = torch.load(args.checkpoint, map_location=DEVICE, weights_only=True)
+    try:
+        checkpoint = AtomicCheckpointIO().load_checkpoint(args.checkpoint)
+        if "optimizer_states" not in checkpoint:
+            raise InvalidInput(f"{args.checkpoint}: holds θ alone, expected a run's last.ckpt")
+    except InvalidInput as error:
+        sys.exit(f"error: {error}")
     columns = ("signal share", "s per truncation", "per second", "labels", "minibatches")
     table = Table("configuration", *columns, title=f"meta-gradient at {args.checkpoint}")
     for config in args.config:
