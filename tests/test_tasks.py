@@ -210,7 +210,8 @@ def test_batch_has_targets_of_each_task(images: ImageSet) -> None:
 
 def test_masks_and_permutation_are_per_task() -> None:
     rng = np.random.default_rng(0)
-    inputs = Augmentation(task_mask=1, example_mask=1).sample_inputs(3, SIDE**2, rng)
+    family = Family("plain", (0,), 1, False, 1.0)
+    inputs = Augmentation(task_mask=1, example_mask=1).sample_inputs([family] * 3, SIDE**2, rng)
     images = torch.full((4, 1, SIDE, SIDE), 255, dtype=torch.uint8)
     rows = torch.zeros(2, 3, 5, dtype=torch.long)
     x = make_inputs(images, rows, None, inputs, torch.Generator().manual_seed(0))
@@ -311,6 +312,8 @@ def test_training_never_sees_held_out_characters() -> None:
         (lambda _: Architectures(activation="gelu"), "gelu"),
         (lambda _: Augmentation(task_mask=1.5), "task_mask"),
         (lambda _: GlyphTasks(distortion=0.5), "distortion"),
+        (lambda _: GlyphTasks(tilt=(0.5, -0.5)), "tilt"),
+        (lambda _: GlyphTasks(inverted=2), "inverted"),
         (lambda _: GlyphTasks(ways=[1]), "ways"),
         (lambda _: GlyphTasks(side=8, held_out=0.0).load(), "0 to draw"),
         (lambda _: TaskDataModule(validation_steps=0), "validation_steps"),

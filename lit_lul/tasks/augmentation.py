@@ -1,9 +1,12 @@
 """What happens to a task's images: rotation, shifts, masks and permutation (appendix H.1.1).
 
+Distortion, tilted spectra and inversion are not in the paper.
+
 Shapes: T tasks, N = channels × side² input dimensions, `...` any leading axes of examples.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,6 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lit_lul.errors import InvalidInput
+from lit_lul.tasks.families import Family
+from lit_lul.tasks.spectrum import tilt
 
 COEFFICIENTS = ("sine", "cosine", "shift_x", "shift_y")
 """Regression targets of a transformed image; shifts as shares of the largest shift."""
@@ -50,8 +55,11 @@ class Augmentation:
                 f"augmentation max_shift {self.max_shift}: expected zero pixels or more"
             )
 
-    def sample_inputs(self, tasks: int, inputs: int, rng: np.random.Generator) -> "TaskInputs":
-        """Draw what is fixed for each of T = `tasks` tasks of N = `inputs` dimensions."""
+    def sample_inputs(
+        self, families: Sequence[Family], inputs: int, rng: np.random.Generator
+    ) -> "TaskInputs":
+        """Draw what is fixed for each of T tasks of N = `inputs` dimensions, by its family."""
+        tasks = len(families)
 
         def chosen(probability: float) -> np.ndarray:
             return rng.random(tasks) < probability
@@ -62,11 +70,18 @@ class Augmentation:
         dropped = rng.uniform(0, self.max_dropped, tasks) * chosen(self.task_mask)
         keep = rng.random((tasks, inputs)) >= dropped[:, None]
         example_drop = rng.uniform(0, self.max_dropped, tasks) * chosen(self.example_mask)
+        shifted = chosen(self.image_shift)
+        bounds = np.array([family.tilt for family in families])
+        exponent = rng.uniform(*bounds.T) if bounds.any() else np.zeros(tasks)
+        share = np.array([family.inverted for family in families])
+        inverted = rng.random(tasks) < share if share.any() else np.zeros(tasks, dtype=bool)
         return TaskInputs(
             torch.from_numpy(permutation),
             torch.from_numpy(keep.astype(np.float32)),
             torch.from_numpy(example_drop.astype(np.float32)),
-            torch.from_numpy(chosen(self.image_shift)),
+            torch.from_numpy(shifted),
+            torch.from_numpy(exponent.astype(np.float32)),
+            torch.from_numpy(inverted),
         )
 
 
@@ -81,6 +96,10 @@ class TaskInputs(NamedTuple):
     """Share of dimensions dropped anew in every example, (T,)."""
     image_shift: Tensor
     """Whether images are shifted along x, (T,) bool."""
+    tilt: Tensor
+    """Exponent of the change of the images' spectrum, (T,); 0 for none."""
+    inverted: Tensor
+    """Whether x becomes 1 - x, (T,) bool."""
 
 
 def sample_placement(
@@ -148,7 +167,7 @@ def make_inputs(
     inputs: TaskInputs,
     generator: torch.Generator,
 ) -> Tensor:
-    """Gather, turn, mask and permute a cohort's images.
+    """Gather, turn, tilt, invert, mask and permute a cohort's images.
 
     Args:
         images: uint8, (n, channels, side, side).
@@ -158,12 +177,16 @@ def make_inputs(
         generator: draws the per-example masks, on the images' device.
 
     Returns:
-        (..., T, B, N) in [0, 1].
+        (..., T, B, N), in [0, 1] where no spectrum is tilted.
     """
     x = images[rows.flatten()].float() / 255
     if placement is not None:
         x = place(x, placement.flatten(0, -2))
     x = x.view(*rows.shape, -1)
+    if bool(inputs.tilt.any()):
+        x = tilt(x, images.shape[-1], inputs.tilt)
+    if bool(inputs.inverted.any()):
+        x = torch.where(inputs.inverted[:, None, None], 1 - x, x)
     mask = inputs.keep.unsqueeze(-2)
     if bool((inputs.example_drop > 0).any()):
         noise = torch.rand(x.shape, generator=generator, device=x.device)

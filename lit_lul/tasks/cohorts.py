@@ -159,10 +159,11 @@ class CohortSampler:
         n_inputs = images.inputs
         quantile = tasks_rng.uniform(*stratum.architecture)
         base_model = self.architectures.at(quantile, n_inputs, self.embedding_units)
-        inputs = self.augmentation.sample_inputs(tasks, n_inputs, tasks_rng)
+        families = [self.families[i] for i in family]
+        inputs = self.augmentation.sample_inputs(families, n_inputs, tasks_rng)
         phi_seed = int(tasks_rng.integers(2**62))
-        transformed = np.array([self.families[i].transformed for i in family])
-        distortion = np.array([self.families[i].distortion for i in family])
+        transformed = np.array([f.transformed for f in families])
+        distortion = np.array([f.distortion for f in families])
         shifted = inputs.image_shift.numpy()
 
         start, count = images.class_start.numpy(), images.class_sizes.numpy()

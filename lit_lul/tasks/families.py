@@ -26,6 +26,10 @@ class Family:
     """Relative frequency."""
     distortion: float = 0.0
     """Every image is mapped linearly by I + D, where D is 2 × 2, uniform between ± this."""
+    tilt: tuple[float, float] = (0.0, 0.0)
+    """Bounds of the exponent by which a task changes the spectrum of its images."""
+    inverted: float = 0.0
+    """Share of the tasks whose images are inverted."""
 
 
 class TaskSource(NamedTuple):

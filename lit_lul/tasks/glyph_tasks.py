@@ -45,6 +45,12 @@ class GlyphTasks:
     """Every image is turned, stretched and sheared: mapped linearly by I + D, where D is 2 × 2,
     uniform between ± this. At 0.35 classes are about as wide as those of handwriting (not in
     H.1.1)."""
+    tilt: tuple[float, float] = (0.0, 0.0)
+    """Every task draws an exponent within these bounds and multiplies each spatial frequency of r
+    cycles per image by (1 + r) ** exponent: below 0 images look more like photographs of things,
+    above more like thin outlines (not in H.1.1)."""
+    inverted: float = 0.0
+    """Share of the tasks with dark ink on light ground (not in H.1.1)."""
     held_out: float = 0.1
     """Share of the characters (none of the special kinds) that only validation sees."""
 
@@ -52,6 +58,10 @@ class GlyphTasks:
         check_mixture("glyphs", self.ways, self.transformed, self.weight)
         if not 0 <= self.held_out <= 1:
             raise InvalidInput(f"glyphs held_out {self.held_out}: expected a share, 0 to 1")
+        if not self.tilt[0] <= self.tilt[1]:
+            raise InvalidInput(f"glyphs tilt {list(self.tilt)}: expected lower <= upper bound")
+        if not 0 <= self.inverted <= 1:
+            raise InvalidInput(f"glyphs inverted {self.inverted}: expected a share, 0 to 1")
         if not 0 <= self.distortion < 0.5:
             raise InvalidInput(
                 f"glyphs distortion {self.distortion}: expected zero to below 0.5, "
@@ -75,13 +85,16 @@ class GlyphTasks:
             training.append(make_family(f"glyphs-{kind}", pool, SPECIAL_WAYS, True, 1.0))
         validation = random_families("glyphs", held_out, self.ways, self.transformed)
         return (
-            TaskSource(glyphs, self._distorted(training)),
-            TaskSource(glyphs, self._distorted(validation)),
+            TaskSource(glyphs, self._changed(training)),
+            TaskSource(glyphs, self._changed(validation)),
         )
 
-    def _distorted(self, families: list[Family]) -> list[Family]:
-        """With this kind's weight, too."""
-        return [replace(f, distortion=self.distortion) for f in weighted(families, self.weight)]
+    def _changed(self, families: list[Family]) -> list[Family]:
+        """With this kind's weight, and what it does to its images."""
+        return [
+            replace(f, distortion=self.distortion, tilt=self.tilt, inverted=self.inverted)
+            for f in weighted(families, self.weight)
+        ]
 
 
 def special_characters(names: Sequence[str]) -> list[int]:
