@@ -1,9 +1,11 @@
 """Rules that ship with the package: found by name, each with a card, each small."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from mean_rule import mean_rule
 
 from lit_lul import InvalidInput, RuleSettings, UnsupervisedUpdate, available_rules, load_rule
 from lit_lul.rule_file import PRETRAINED, save_rule
@@ -68,3 +70,19 @@ def test_what_ships_loads_is_small_and_has_a_card(name: str) -> None:
     load_rule(name)
     assert (PRETRAINED / f"{name}.safetensors").stat().st_size < LARGEST
     assert (PRETRAINED / f"{name}.md").read_text().strip()
+
+
+def test_mean_of_rules(shipped: UnsupervisedUpdate, tmp_path: Path) -> None:
+    moved = load_rule("tiny")
+    with torch.no_grad():
+        for parameter in moved.parameters():
+            parameter.add_(2.0)
+    save_rule(moved, tmp_path / "moved.safetensors")
+    paths = [tmp_path / "tiny.safetensors", tmp_path / "moved.safetensors"]
+    mean = mean_rule(paths)
+    for of_mean, of_first in zip(mean.parameters(), shipped.parameters(), strict=True):
+        torch.testing.assert_close(of_mean, of_first + 1.0)
+    other = UnsupervisedUpdate(replace(shipped.settings, inner_rate=0.5))
+    save_rule(other, tmp_path / "moved.safetensors")
+    with pytest.raises(InvalidInput, match=r"moved.*inner_rate 0.5"):
+        mean_rule(paths)

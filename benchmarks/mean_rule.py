@@ -1,0 +1,47 @@
+"""Average θ over several moments of a run, which cancels part of the noise of its last updates.
+
+For example:
+
+    python benchmarks/mean_rule.py early.safetensors late.safetensors --out mean.safetensors
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+
+from lit_lul.errors import InvalidInput
+from lit_lul.rule_file import check_same, load_rule, save_rule
+from lit_lul.rules import UnsupervisedUpdate
+
+
+def mean_rule(paths: list[Path]) -> UnsupervisedUpdate:
+    """A rule whose θ is the mean of those in the files.
+
+    Raises:
+        InvalidInput: when a file is no rule, or of other settings than the first.
+    """
+    rules = [load_rule(path) for path in paths]
+    for path, rule in zip(paths, rules, strict=True):
+        check_same(path, vars(rule.settings), vars(rules[0].settings))
+    thetas = [rule.state_dict() for rule in rules]
+    mean = {name: torch.stack([theta[name] for theta in thetas]).mean(0) for name in thetas[0]}
+    rules[0].load_state_dict(mean)
+    return rules[0]
+
+
+def main() -> None:
+    """Write the mean of the rules on the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("theta", nargs="+", type=Path)
+    parser.add_argument("--out", required=True, type=Path)
+    arguments = parser.parse_args()
+    try:
+        save_rule(mean_rule(arguments.theta), arguments.out)
+    except InvalidInput as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()
