@@ -58,7 +58,7 @@ def predict(
         activation: its nonlinearity.
         inner_steps: inner steps, one minibatch each.
         batch_size: B, rows per inner step.
-        seed: determines the first φ and the minibatches.
+        seed: determines the first φ, the order of the inputs and the minibatches.
 
     Raises:
         InvalidInput: for a file, folder or number that a person must change.
@@ -98,6 +98,10 @@ def apply_rule(
 ) -> Applied:
     """Train a fresh base model on the rows with the rule, on the rule's device, and embed them.
 
+    The rule sees the inputs in a random order, as it did in meta-training (section 4.2): it looks
+    across neighbouring units (G.8), and must not find neighbouring pixels there. φ is for the
+    inputs as they come.
+
     All rows are embedded in one forward pass. The base model's batch norm uses the statistics of
     the batch at hand, here those of all n rows, so a row's embedding depends on the others: some
     of the rows alone, or one by one, would be embedded otherwise.
@@ -109,7 +113,7 @@ def apply_rule(
         activation: its nonlinearity.
         inner_steps: inner steps; 0 leaves φ as it was drawn.
         batch_size: B. Every epoch takes the rows in a new order, whole minibatches only.
-        seed: determines the first φ and the minibatches.
+        seed: determines the first φ, the order of the inputs and the minibatches.
         progress: whether to show a progress bar.
 
     Raises:
@@ -125,11 +129,14 @@ def apply_rule(
     base_model = MLP((x.shape[1], *hidden_units, rule.settings.embedding_units), activation)
     generator = torch.Generator().manual_seed(seed)
     phi = base_model.init(1, generator).map(lambda p: p.to(device))
-    batches = (rows.to(device) for rows in _minibatches(x, batch_size, generator))
+    order = torch.randperm(x.shape[1], generator=generator)
+    phi = _reordered(phi, order.to(device))
+    batches = (rows[..., order].to(device) for rows in _minibatches(x, batch_size, generator))
     steps = rollout(rule, base_model, phi, lambda: next(batches), range(1, inner_steps + 1))
     console = Console(stderr=True)
     for _, after in track(steps, "Inner steps", inner_steps, console=console, disable=not progress):
         phi = after
+    phi = _reordered(phi, order.argsort().to(device))
     with torch.no_grad():
         embeddings = base_model.embed(phi, x.to(device).unsqueeze(0)).squeeze(0)
     if not embeddings.isfinite().all():
@@ -151,6 +158,16 @@ def write_applied(applied: Applied, folder: Path | str) -> tuple[Path, Path]:
     with replace_file(embeddings) as temporary:
         np.save(temporary, applied.embeddings.cpu().numpy())
     return embeddings, phi
+
+
+def _reordered(phi: Phi, order: Tensor) -> Phi:
+    """φ of the same network with its inputs in another order, (N_0,)."""
+    weights, backward = phi.weights, phi.backward_weights
+    return Phi(
+        (weights[0][:, order], *weights[1:]),
+        phi.biases,
+        (backward[0][:, order], *backward[1:]),
+    )
 
 
 def _minibatches(x: Tensor, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:

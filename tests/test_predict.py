@@ -326,3 +326,21 @@ def test_images_of_a_folder_through_the_command_line(run_folder: Path) -> None:
     for wrong in ([], ["--data_path=rows.csv", "--images.dataset=pets"], ["--data_path=rows.csv"]):
         with pytest.raises(InvalidInput):
             lit_lul("predict", "rule.safetensors", "out", *wrong)
+
+
+def test_the_rule_sees_inputs_in_another_order() -> None:
+    settings = RuleSettings(hidden_channels=4, error_channels=3, top_channels=4, embedding_units=6)
+    rule = UnsupervisedUpdate(settings)
+    x = torch.rand(20, 9, generator=torch.Generator().manual_seed(1))
+    last: dict[str, Any] = {}
+    rule.register_forward_hook(lambda _, args, phi: last.update(batch=args[2], phi=phi))
+    applied = apply_rule(rule, x, [8], inner_steps=3, batch_size=10)
+    batch = last["batch"][0]
+    differences = (batch.sort(1).values[:, None] - x.sort(1).values).abs().sum(-1)
+    rows = x[differences.argmin(1)]
+    assert torch.equal(rows.sort(1).values, batch.sort(1).values)
+    assert not torch.equal(rows, batch)
+    torch.testing.assert_close(
+        applied.base_model.embed(applied.phi, rows[None]),
+        applied.base_model.embed(last["phi"], batch[None]),
+    )
