@@ -1,6 +1,6 @@
 """What happens to a task's images: rotation, shifts, masks and permutation (appendix H.1.1).
 
-Distortion, tilted spectra and inversion are not in the paper.
+Distortion, tilted spectra, prints and inversion are not in the paper.
 
 Shapes: T tasks, N = channels × side² input dimensions, `...` any leading axes of examples.
 """
@@ -17,10 +17,13 @@ from torch import Tensor
 
 from lit_lul.errors import InvalidInput
 from lit_lul.tasks.families import Family
+from lit_lul.tasks.prints import BRIGHTNESS, Grounds, print_on, silhouettes
 from lit_lul.tasks.spectrum import tilt
 
 COEFFICIENTS = ("sine", "cosine", "shift_x", "shift_y")
 """Regression targets of a transformed image; shifts as shares of the largest shift."""
+INK = (0.2, 0.9)
+"""Bounds of the ink of printed tasks."""
 
 
 @dataclass
@@ -75,6 +78,12 @@ class Augmentation:
         exponent = rng.uniform(*bounds.T) if bounds.any() else np.zeros(tasks)
         share = np.array([family.inverted for family in families])
         inverted = rng.random(tasks) < share if share.any() else np.zeros(tasks, dtype=bool)
+        ink = np.zeros(tasks)
+        share = np.array([family.printed for family in families])
+        if share.any():
+            printed = rng.random(tasks) < share
+            ink = rng.uniform(*INK, tasks) * printed
+            exponent = exponent * ~printed
         return TaskInputs(
             torch.from_numpy(permutation),
             torch.from_numpy(keep.astype(np.float32)),
@@ -82,6 +91,7 @@ class Augmentation:
             torch.from_numpy(shifted),
             torch.from_numpy(exponent.astype(np.float32)),
             torch.from_numpy(inverted),
+            torch.from_numpy(ink.astype(np.float32)),
         )
 
 
@@ -100,6 +110,8 @@ class TaskInputs(NamedTuple):
     """Exponent of the change of the images' spectrum, (T,); 0 for none."""
     inverted: Tensor
     """Whether x becomes 1 - x, (T,) bool."""
+    ink: Tensor
+    """How dark figures are on their grounds, (T,); 0 for tasks that are not printed."""
 
 
 def sample_placement(
@@ -166,23 +178,32 @@ def make_inputs(
     placement: Tensor | None,
     inputs: TaskInputs,
     generator: torch.Generator,
+    grounds: Grounds | None = None,
 ) -> Tensor:
-    """Gather, turn, tilt, invert, mask and permute a cohort's images.
+    """Gather, turn, print, tilt, invert, mask and permute a cohort's images.
 
     Args:
         images: uint8, (n, channels, side, side).
         rows: which image every example is, (..., T, B).
         placement: how it is turned and moved, (..., T, B, 7); None where no image is.
         inputs: what each task does to its inputs.
-        generator: draws the per-example masks, on the images' device.
+        generator: draws the brightness of grounds and per-example masks, on the images' device.
+        grounds: what the images of printed tasks are printed on; None where no task is.
 
     Returns:
         (..., T, B, N), in [0, 1] where no spectrum is tilted.
     """
-    x = images[rows.flatten()].float() / 255
-    if placement is not None:
-        x = place(x, placement.flatten(0, -2))
-    x = x.view(*rows.shape, -1)
+    x = _gather(images, rows, placement)
+    if grounds is not None:
+        shapes = silhouettes(_gather(images, grounds.rows, grounds.placement), images.shape[-1])
+        low, high = BRIGHTNESS
+        light = torch.rand(grounds.rows.shape, generator=generator, device=x.device)
+        x[..., grounds.tasks, :, :] = print_on(
+            shapes,
+            x[..., grounds.tasks, :, :],
+            inputs.ink[grounds.tasks],
+            low + (high - low) * light,
+        )
     if bool(inputs.tilt.any()):
         x = tilt(x, images.shape[-1], inputs.tilt)
     if bool(inputs.inverted.any()):
@@ -193,3 +214,11 @@ def make_inputs(
         mask = mask * (noise >= inputs.example_drop[:, None, None])
     x = x * mask
     return x.gather(-1, inputs.permutation.unsqueeze(-2).expand(x.shape))
+
+
+def _gather(images: Tensor, rows: Tensor, placement: Tensor | None) -> Tensor:
+    """The images at `rows`, placed: (..., T, B, N) in [0, 1]."""
+    x = images[rows.flatten()].float() / 255
+    if placement is not None:
+        x = place(x, placement.flatten(0, -2))
+    return x.view(*rows.shape, -1)

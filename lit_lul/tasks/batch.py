@@ -42,10 +42,20 @@ def make_batch(draw: TruncationDraw, images: Tensor, max_shift: float) -> Unroll
     """
     generator = torch.Generator(images.device).manual_seed(draw.mask_seed)
     unlabelled = make_inputs(
-        images, draw.unlabelled_rows, draw.unlabelled_placement, draw.inputs, generator
+        images,
+        draw.unlabelled_rows,
+        draw.unlabelled_placement,
+        draw.inputs,
+        generator,
+        draw.unlabelled_grounds,
     )
     labelled = make_inputs(
-        images, draw.labelled_rows, draw.labelled_placement, draw.inputs, generator
+        images,
+        draw.labelled_rows,
+        draw.labelled_placement,
+        draw.inputs,
+        generator,
+        draw.labelled_grounds,
     )
     draws, tasks, examples = draw.labelled_rows.shape
     columns = draw.is_class.shape[1]

@@ -21,6 +21,7 @@ from lit_lul.tasks.balance import Bounds, strata
 from lit_lul.tasks.draw import TruncationDraw
 from lit_lul.tasks.families import Family, TaskSource
 from lit_lul.tasks.image_set import ImageSet
+from lit_lul.tasks.prints import Grounds, sample_kinds
 from lit_lul.tasks.settings import Architectures, CohortSettings
 
 _LENGTH, _TASKS, _TRUNCATION, _STEPS = 1, 2, 3, 4
@@ -165,6 +166,8 @@ class CohortSampler:
         transformed = np.array([f.transformed for f in families])
         distortion = np.array([f.distortion for f in families])
         shifted = inputs.image_shift.numpy()
+        printed = np.flatnonzero(inputs.ink.numpy())
+        shared = [sample_kinds(families[i].pool, ways, tasks_rng) for i in printed]
 
         start, count = images.class_start.numpy(), images.class_sizes.numpy()
         which = rng.integers(ways, size=(steps, tasks, batch))
@@ -179,11 +182,23 @@ class CohortSampler:
         moves = bool(transformed.any() or shifted.any() or distortion.any())
         max_shift = self.augmentation.max_shift
 
-        def placement(shape: tuple[int, ...]) -> Tensor | None:
+        def placement(shape: tuple[int, ...], of: np.ndarray) -> Tensor | None:
             if not moves:
                 return None
-            return sample_placement(shape, transformed, shifted, max_shift, distortion, rng)
+            return sample_placement(
+                shape, transformed[of], shifted[of], max_shift, distortion[of], rng
+            )
 
+        def grounds(members: np.ndarray) -> Grounds | None:
+            """Of classes (..., P, B) of the printed tasks."""
+            if not shared:
+                return None
+            chosen = np.take_along_axis(np.stack(shared)[None], members, axis=2)
+            rows = start[chosen] + rng.integers(count[chosen])
+            placed = placement(rows.shape, printed)
+            return Grounds(torch.from_numpy(printed), torch.from_numpy(rows), placed)
+
+        members = np.tile(np.arange(ways).repeat(k), 2)
         columns = ways + (len(COEFFICIENTS) if transformed.any() else 0)
         is_class = torch.arange(columns).expand(tasks, columns) < ways
         return TruncationDraw(
@@ -197,10 +212,12 @@ class CohortSampler:
             family=torch.from_numpy(family),
             inputs=inputs,
             unlabelled_rows=torch.from_numpy(rows),
-            unlabelled_placement=placement(rows.shape),
+            unlabelled_placement=placement(rows.shape, np.arange(tasks)),
+            unlabelled_grounds=grounds(which[:, printed]),
             labelled_rows=torch.from_numpy(labelled.reshape(draws, tasks, -1)),
-            labelled_placement=placement((draws, tasks, 2 * ways * k)),
-            classes=torch.arange(ways).repeat_interleave(k).repeat(2),
+            labelled_placement=placement((draws, tasks, 2 * ways * k), np.arange(tasks)),
+            labelled_grounds=grounds(np.broadcast_to(members, (draws, len(printed), 2 * ways * k))),
+            classes=torch.from_numpy(members),
             is_class=is_class,
             is_target=is_class | torch.from_numpy(transformed)[:, None],
         )

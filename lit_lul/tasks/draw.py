@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lit_lul.base_model import MLP
 from lit_lul.tasks.augmentation import TaskInputs
+from lit_lul.tasks.prints import Grounds
 
 
 @dataclass
@@ -24,7 +25,7 @@ class TruncationDraw:
     phi_seed: int
     """Seeds the initial φ of a fresh cohort."""
     mask_seed: int
-    """Seeds the per-example masks."""
+    """Seeds the per-example masks and brightness."""
     source: int
     """Index of the task source whose images these are."""
     family: Tensor
@@ -34,10 +35,14 @@ class TruncationDraw:
     """(U, T, B)."""
     unlabelled_placement: Tensor | None
     """(U, T, B, 7), or None where no image moves."""
+    unlabelled_grounds: Grounds | None
+    """What the printed tasks' images are printed on, rows (U, P, B); None where no task is."""
     labelled_rows: Tensor
     """Support, then query: (R, T, 2K)."""
     labelled_placement: Tensor | None
     """(R, T, 2K, 7)."""
+    labelled_grounds: Grounds | None
+    """Rows (R, P, 2K)."""
     classes: Tensor
     """Class of every labelled example within its task, (2K,)."""
     is_class: Tensor
@@ -49,8 +54,10 @@ class TruncationDraw:
         """The same with every tensor on a device."""
         moved: dict[str, Any] = {
             name: value.to(device, non_blocking=True)
-            for name, value in vars(self).items()
             if isinstance(value, Tensor)
+            else value.to(device)
+            for name, value in vars(self).items()
+            if isinstance(value, (Tensor, Grounds))
         }
         inputs = TaskInputs(*(t.to(device, non_blocking=True) for t in self.inputs))
         return replace(self, inputs=inputs, **moved)

@@ -30,6 +30,8 @@ class Family:
     """Bounds of the exponent by which a task changes the spectrum of its images."""
     inverted: float = 0.0
     """Share of the tasks whose images are inverted."""
+    printed: float = 0.0
+    """Share of the tasks whose images are printed on silhouettes that classes share."""
 
 
 class TaskSource(NamedTuple):

@@ -51,17 +51,20 @@ class GlyphTasks:
     above more like thin outlines (not in H.1.1)."""
     inverted: float = 0.0
     """Share of the tasks with dark ink on light ground (not in H.1.1)."""
+    printed: float = 0.0
+    """Share of the tasks whose characters are printed on filled shapes of other characters, which
+    several classes share, see `lit_lul.tasks.prints`; their spectrum is not tilted (not in
+    H.1.1)."""
     held_out: float = 0.1
     """Share of the characters (none of the special kinds) that only validation sees."""
 
     def __post_init__(self) -> None:
         check_mixture("glyphs", self.ways, self.transformed, self.weight)
-        if not 0 <= self.held_out <= 1:
-            raise InvalidInput(f"glyphs held_out {self.held_out}: expected a share, 0 to 1")
+        for name in ("inverted", "printed", "held_out"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InvalidInput(f"glyphs {name} {getattr(self, name)}: expected a share, 0 to 1")
         if not self.tilt[0] <= self.tilt[1]:
             raise InvalidInput(f"glyphs tilt {list(self.tilt)}: expected lower <= upper bound")
-        if not 0 <= self.inverted <= 1:
-            raise InvalidInput(f"glyphs inverted {self.inverted}: expected a share, 0 to 1")
         if not 0 <= self.distortion < 0.5:
             raise InvalidInput(
                 f"glyphs distortion {self.distortion}: expected zero to below 0.5, "
@@ -92,7 +95,13 @@ class GlyphTasks:
     def _changed(self, families: list[Family]) -> list[Family]:
         """With this kind's weight, and what it does to its images."""
         return [
-            replace(f, distortion=self.distortion, tilt=self.tilt, inverted=self.inverted)
+            replace(
+                f,
+                distortion=self.distortion,
+                tilt=self.tilt,
+                inverted=self.inverted,
+                printed=self.printed,
+            )
             for f in weighted(families, self.weight)
         ]
 
