@@ -186,7 +186,9 @@ def test_examples_belong_to_their_classes(images: ImageSet) -> None:
             chosen = set.union(*expected.values())
             assert len(chosen) == ways
             assert chosen <= set(sampler.families[family].pool)
-            unlabelled = np.searchsorted(start, draw.unlabelled_rows[:, task].numpy(), side="right") - 1
+            unlabelled = (
+                np.searchsorted(start, draw.unlabelled_rows[:, task].numpy(), side="right") - 1
+            )
             assert set(unlabelled.flatten()) <= chosen
         for rows in draw.labelled_rows.flatten(0, 1).tolist():
             assert len(set(rows)) == len(rows)
