@@ -65,7 +65,7 @@ def test_silhouettes_are_filled() -> None:
 def test_ink_darkens_the_ground_alone() -> None:
     ground = torch.tensor([0.0, 1.0, 1.0]).view(1, 1, 3)
     figure = torch.tensor([1.0, 1.0, 0.0]).view(1, 1, 3)
-    x = print_on(ground, figure, torch.tensor([0.25]), torch.tensor([[0.8]]))
+    x = print_on(ground, figure, torch.tensor([[0.25]]), torch.tensor([[0.8]]))
     torch.testing.assert_close(x.flatten(), torch.tensor([0.0, 0.6, 0.8]))
 
 
@@ -81,11 +81,11 @@ def test_kinds_are_shared_evenly() -> None:
 
 def test_classes_stand_on_their_kinds(images: ImageSet) -> None:
     draw = draw_one(images, replace(PLAIN, printed=1.0), image_shift=0.0)
-    grounds = draw.labelled_grounds
-    assert grounds is not None and grounds.placement is None
-    assert grounds.tasks.tolist() == [0, 1, 2]
+    prints = draw.labelled_prints
+    assert prints is not None and prints.placement is None
+    assert prints.tasks.tolist() == [0, 1, 2]
     assert ((draw.inputs.ink > INK[0]) & (draw.inputs.ink < INK[1])).all()
-    kinds = grounds.rows // PER_CLASS
+    kinds = prints.rows // PER_CLASS
     for task in range(3):
         for c in range(WAYS):
             assert len(kinds[:, task, draw.classes == c].unique()) == 1
@@ -101,18 +101,46 @@ def test_classes_stand_on_their_kinds(images: ImageSet) -> None:
 def test_printed_tasks_are_placed_and_keep_their_spectrum(images: ImageSet) -> None:
     family = replace(PLAIN, printed=0.5, distortion=0.3, tilt=(-1.0, -0.5))
     draw = draw_one(images, family)
-    grounds = draw.unlabelled_grounds
-    assert grounds is not None and grounds.placement is not None
-    assert 0 < len(grounds.tasks) < 3
-    assert grounds.placement.shape == (2, len(grounds.tasks), 6, 7)
-    assert grounds.placement.any()
+    prints = draw.unlabelled_prints
+    assert prints is not None and prints.placement is not None
+    assert 0 < len(prints.tasks) < 3
+    assert prints.placement.shape == (2, len(prints.tasks), 6, 7)
+    assert prints.placement.any()
     printed = torch.zeros(3, dtype=torch.bool)
-    printed[grounds.tasks] = True
+    printed[prints.tasks] = True
     assert torch.equal(draw.inputs.tilt == 0, printed)
     assert torch.equal(draw.inputs.ink > 0, printed)
 
 
+def test_silhouettes_are_the_classes_of_filled_tasks(images: ImageSet) -> None:
+    draw = draw_one(images, replace(PLAIN, filled=1.0), image_shift=0.0)
+    prints = draw.labelled_prints
+    assert prints is not None and draw.inputs.filled.all()
+    printed = prints.rows // PER_CLASS
+    for c in range(WAYS):
+        assert len(printed[:, :, draw.classes == c].unique()) == WAYS
+
+    outlines = torch.stack([square(size) for size in (3, 5, 7, 9)]).repeat_interleave(PER_CLASS, 0)
+    batch = make_batch(draw, (outlines * 255).to(torch.uint8).unsqueeze(1), 0.0)
+    shapes = silhouettes(outlines.flatten(1), SIDE)[draw.unlabelled_rows]
+    assert not batch.unlabelled[shapes == 0].any()
+    light = batch.unlabelled.amax(-1)
+    assert light.min() >= BRIGHTNESS[0] * (1 - INK[1])
+    ink = 1 - batch.unlabelled / (shapes * light.unsqueeze(-1)).clamp(min=1e-6)
+    ink = ink.masked_fill(shapes == 0, 0).amax(-1)
+    assert (ink <= draw.inputs.ink[:, None] + 1e-5).all()
+    assert len(ink[:, 0].unique()) > 2
+
+
+def test_shares_of_both_kinds_of_print() -> None:
+    families = [replace(PLAIN, printed=0.25, filled=0.25)] * 4000
+    inputs = Augmentation().sample_inputs(families, 4, np.random.default_rng(0))
+    assert (inputs.ink > 0).float().mean() == pytest.approx(0.5, abs=0.03)
+    assert inputs.filled.float().mean() == pytest.approx(0.25, abs=0.03)
+    assert (inputs.ink[inputs.filled] > 0).all()
+
+
 def test_nothing_else_changes_where_no_task_is_printed(images: ImageSet) -> None:
     plain, printed = (draw_one(images, replace(PLAIN, printed=p)) for p in (0.0, 1e-9))
-    assert plain.unlabelled_grounds is None and printed.unlabelled_grounds is None
+    assert plain.unlabelled_prints is None and printed.unlabelled_prints is None
     assert torch.equal(plain.labelled_rows, printed.labelled_rows)

@@ -76,7 +76,10 @@ def test_only_families_that_ask_are_changed() -> None:
 
 
 def test_glyphs_pass_them_on() -> None:
-    for source in GlyphTasks(side=8, tilt=(-1.0, 0.5), inverted=0.25, printed=0.5).load():
-        assert {(f.tilt, f.inverted, f.printed) for f in source.families} == {
-            ((-1.0, 0.5), 0.25, 0.5)
+    tasks = GlyphTasks(
+        side=8, tilt=(-1.0, 0.5), inverted=0.25, printed=0.5, filled=0.3, elastic=0.1
+    )
+    for source in tasks.load():
+        assert {(f.tilt, f.inverted, f.printed, f.filled, f.elastic) for f in source.families} == {
+            ((-1.0, 0.5), 0.25, 0.5, 0.3, 0.1)
         }

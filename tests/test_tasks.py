@@ -316,6 +316,8 @@ def test_training_never_sees_held_out_characters() -> None:
         (lambda _: GlyphTasks(distortion=0.5), "distortion"),
         (lambda _: GlyphTasks(tilt=(0.5, -0.5)), "tilt"),
         (lambda _: GlyphTasks(inverted=2), "inverted"),
+        (lambda _: GlyphTasks(elastic=0.2), "elastic"),
+        (lambda _: GlyphTasks(printed=0.6, filled=0.5), "printed 0.6 and filled 0.5"),
         (lambda _: GlyphTasks(ways=[1]), "ways"),
         (lambda _: GlyphTasks(side=8, held_out=0.0).load(), "0 to draw"),
         (lambda _: TaskDataModule(validation_steps=0), "validation_steps"),

@@ -1,6 +1,6 @@
 """What happens to a task's images: rotation, shifts, masks and permutation (appendix H.1.1).
 
-Distortion, tilted spectra, prints and inversion are not in the paper.
+Distortion, elastic deformation, tilted spectra, prints and inversion are not in the paper.
 
 Shapes: T tasks, N = channels × side² input dimensions, `...` any leading axes of examples.
 """
@@ -16,8 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lit_lul.errors import InvalidInput
+from lit_lul.tasks.elastic import displacements
 from lit_lul.tasks.families import Family
-from lit_lul.tasks.prints import BRIGHTNESS, Grounds, print_on, silhouettes
+from lit_lul.tasks.prints import BRIGHTNESS, Prints, print_on, silhouettes
 from lit_lul.tasks.spectrum import tilt
 
 COEFFICIENTS = ("sine", "cosine", "shift_x", "shift_y")
@@ -78,12 +79,16 @@ class Augmentation:
         exponent = rng.uniform(*bounds.T) if bounds.any() else np.zeros(tasks)
         share = np.array([family.inverted for family in families])
         inverted = rng.random(tasks) < share if share.any() else np.zeros(tasks, dtype=bool)
-        ink = np.zeros(tasks)
+        ink, filled = np.zeros(tasks), np.zeros(tasks, dtype=bool)
         share = np.array([family.printed for family in families])
-        if share.any():
-            printed = rng.random(tasks) < share
+        either = share + np.array([family.filled for family in families])
+        if either.any():
+            quantile = rng.random(tasks)
+            printed, filled = quantile < either, (share <= quantile) & (quantile < either)
             ink = rng.uniform(*INK, tasks) * printed
             exponent = exponent * ~printed
+        bound = np.array([family.elastic for family in families])
+        elastic = rng.uniform(0, bound) if bound.any() else np.zeros(tasks)
         return TaskInputs(
             torch.from_numpy(permutation),
             torch.from_numpy(keep.astype(np.float32)),
@@ -92,6 +97,8 @@ class Augmentation:
             torch.from_numpy(exponent.astype(np.float32)),
             torch.from_numpy(inverted),
             torch.from_numpy(ink.astype(np.float32)),
+            torch.from_numpy(filled),
+            torch.from_numpy(elastic.astype(np.float32)),
         )
 
 
@@ -112,6 +119,11 @@ class TaskInputs(NamedTuple):
     """Whether x becomes 1 - x, (T,) bool."""
     ink: Tensor
     """How dark figures are on their grounds, (T,); 0 for tasks that are not printed."""
+    filled: Tensor
+    """Printed tasks whose classes are the grounds, and whose images have less ink each, (T,) bool.
+    """
+    elastic: Tensor
+    """How far control points of every image move, as a share of its side, (T,); 0 for none."""
 
 
 def sample_placement(
@@ -155,10 +167,15 @@ def coefficients(placement: Tensor, max_shift: float) -> Tensor:
     return torch.stack([angle.sin(), angle.cos(), x * scale, y * scale], dim=-1)
 
 
-def place(images: Tensor, placement: Tensor) -> Tensor:
+def place(images: Tensor, placement: Tensor, elastic: Tensor | None = None) -> Tensor:
     """Distort, rotate, then shift, images (M, channels, side, side) by placements (M, 7).
 
     Zeros come in from outside.
+
+    Args:
+        images: what is placed.
+        placement: angle, shifts and D of every image.
+        elastic: displacements of its pixels after all that, (M, side, side, 2).
     """
     side = images.shape[-1]
     angle, x, y = placement[:, :3].unbind(-1)
@@ -169,6 +186,8 @@ def place(images: Tensor, placement: Tensor) -> Tensor:
     shift = torch.stack([x, y], dim=-1).unsqueeze(-1) * (2 / side)
     inverse = torch.cat([inverse, -inverse @ shift], dim=-1)
     grid = F.affine_grid(inverse, list(images.shape), align_corners=False)
+    if elastic is not None:
+        grid = grid + elastic
     return F.grid_sample(images, grid, align_corners=False)
 
 
@@ -178,34 +197,51 @@ def make_inputs(
     placement: Tensor | None,
     inputs: TaskInputs,
     generator: torch.Generator,
-    grounds: Grounds | None = None,
+    prints: Prints | None = None,
 ) -> Tensor:
-    """Gather, turn, print, tilt, invert, mask and permute a cohort's images.
+    """Gather, turn, bend, print, tilt, invert, mask and permute a cohort's images.
 
     Args:
         images: uint8, (n, channels, side, side).
         rows: which image every example is, (..., T, B).
         placement: how it is turned and moved, (..., T, B, 7); None where no image is.
         inputs: what each task does to its inputs.
-        generator: draws the brightness of grounds and per-example masks, on the images' device.
-        grounds: what the images of printed tasks are printed on; None where no task is.
+        generator: draws elastic deformations, brightness and ink of every print and per-example
+            masks, on the images' device.
+        prints: the second characters of printed tasks; None where no task is printed.
 
     Returns:
         (..., T, B, N), in [0, 1] where no spectrum is tilted.
     """
-    x = _gather(images, rows, placement)
-    if grounds is not None:
-        shapes = silhouettes(_gather(images, grounds.rows, grounds.placement), images.shape[-1])
+    side = images.shape[-1]
+
+    def placed(rows: Tensor, placement: Tensor | None, elastic: Tensor) -> Tensor:
+        """The images at rows (..., T, B), placed: (..., T, B, N) in [0, 1]."""
+        x = images[rows.flatten()].float() / 255
+        if placement is not None:
+            bent = None
+            if bool(elastic.any()):
+                bent = displacements(rows.shape, elastic, side, generator).flatten(0, -4)
+            x = place(x, placement.flatten(0, -2), bent)
+        return x.view(*rows.shape, -1)
+
+    x = placed(rows, placement, inputs.elastic)
+    if prints is not None:
+        own = x[..., prints.tasks, :, :]
+        other = placed(prints.rows, prints.placement, inputs.elastic[prints.tasks])
+        filled = inputs.filled[prints.tasks, None, None]
         low, high = BRIGHTNESS
-        light = torch.rand(grounds.rows.shape, generator=generator, device=x.device)
-        x[..., grounds.tasks, :, :] = print_on(
-            shapes,
-            x[..., grounds.tasks, :, :],
-            inputs.ink[grounds.tasks],
+        light, share = (
+            torch.rand(prints.rows.shape, generator=generator, device=x.device) for _ in range(2)
+        )
+        x[..., prints.tasks, :, :] = print_on(
+            silhouettes(torch.where(filled, own, other), side),
+            torch.where(filled, other, own),
+            inputs.ink[prints.tasks, None] * torch.where(filled[..., 0], share, 1.0),
             low + (high - low) * light,
         )
     if bool(inputs.tilt.any()):
-        x = tilt(x, images.shape[-1], inputs.tilt)
+        x = tilt(x, side, inputs.tilt)
     if bool(inputs.inverted.any()):
         x = torch.where(inputs.inverted[:, None, None], 1 - x, x)
     mask = inputs.keep.unsqueeze(-2)
@@ -214,11 +250,3 @@ def make_inputs(
         mask = mask * (noise >= inputs.example_drop[:, None, None])
     x = x * mask
     return x.gather(-1, inputs.permutation.unsqueeze(-2).expand(x.shape))
-
-
-def _gather(images: Tensor, rows: Tensor, placement: Tensor | None) -> Tensor:
-    """The images at `rows`, placed: (..., T, B, N) in [0, 1]."""
-    x = images[rows.flatten()].float() / 255
-    if placement is not None:
-        x = place(x, placement.flatten(0, -2))
-    return x.view(*rows.shape, -1)

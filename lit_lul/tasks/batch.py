@@ -47,7 +47,7 @@ def make_batch(draw: TruncationDraw, images: Tensor, max_shift: float) -> Unroll
         draw.unlabelled_placement,
         draw.inputs,
         generator,
-        draw.unlabelled_grounds,
+        draw.unlabelled_prints,
     )
     labelled = make_inputs(
         images,
@@ -55,7 +55,7 @@ def make_batch(draw: TruncationDraw, images: Tensor, max_shift: float) -> Unroll
         draw.labelled_placement,
         draw.inputs,
         generator,
-        draw.labelled_grounds,
+        draw.labelled_prints,
     )
     draws, tasks, examples = draw.labelled_rows.shape
     columns = draw.is_class.shape[1]

@@ -21,7 +21,7 @@ from lit_lul.tasks.balance import Bounds, strata
 from lit_lul.tasks.draw import TruncationDraw
 from lit_lul.tasks.families import Family, TaskSource
 from lit_lul.tasks.image_set import ImageSet
-from lit_lul.tasks.prints import Grounds, sample_kinds
+from lit_lul.tasks.prints import Prints, sample_kinds
 from lit_lul.tasks.settings import Architectures, CohortSettings
 
 _LENGTH, _TASKS, _TRUNCATION, _STEPS = 1, 2, 3, 4
@@ -179,7 +179,8 @@ class CohortSampler:
         labelled = start[classes][..., None] + distinct(counts, 2 * k, rng)
         labelled = labelled.reshape(draws, tasks, ways, 2, k).swapaxes(2, 3)
 
-        moves = bool(transformed.any() or shifted.any() or distortion.any())
+        bent = inputs.elastic.numpy() > 0
+        moves = bool((transformed | shifted | (distortion > 0) | bent).any())
         max_shift = self.augmentation.max_shift
 
         def placement(shape: tuple[int, ...], of: np.ndarray) -> Tensor | None:
@@ -189,14 +190,17 @@ class CohortSampler:
                 shape, transformed[of], shifted[of], max_shift, distortion[of], rng
             )
 
-        def grounds(members: np.ndarray) -> Grounds | None:
+        def prints(members: np.ndarray) -> Prints | None:
             """Of classes (..., P, B) of the printed tasks."""
             if not shared:
                 return None
             chosen = np.take_along_axis(np.stack(shared)[None], members, axis=2)
+            for i in np.flatnonzero(inputs.filled.numpy()[printed]):
+                pool = families[printed[i]].pool
+                chosen[:, i] = rng.choice(pool, size=chosen[:, i].shape)
             rows = start[chosen] + rng.integers(count[chosen])
             placed = placement(rows.shape, printed)
-            return Grounds(torch.from_numpy(printed), torch.from_numpy(rows), placed)
+            return Prints(torch.from_numpy(printed), torch.from_numpy(rows), placed)
 
         members = np.tile(np.arange(ways).repeat(k), 2)
         columns = ways + (len(COEFFICIENTS) if transformed.any() else 0)
@@ -213,10 +217,10 @@ class CohortSampler:
             inputs=inputs,
             unlabelled_rows=torch.from_numpy(rows),
             unlabelled_placement=placement(rows.shape, np.arange(tasks)),
-            unlabelled_grounds=grounds(which[:, printed]),
+            unlabelled_prints=prints(which[:, printed]),
             labelled_rows=torch.from_numpy(labelled.reshape(draws, tasks, -1)),
             labelled_placement=placement((draws, tasks, 2 * ways * k), np.arange(tasks)),
-            labelled_grounds=grounds(np.broadcast_to(members, (draws, len(printed), 2 * ways * k))),
+            labelled_prints=prints(np.broadcast_to(members, (draws, len(printed), 2 * ways * k))),
             classes=torch.from_numpy(members),
             is_class=is_class,
             is_target=is_class | torch.from_numpy(transformed)[:, None],

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lit_lul.base_model import MLP
 from lit_lul.tasks.augmentation import TaskInputs
-from lit_lul.tasks.prints import Grounds
+from lit_lul.tasks.prints import Prints
 
 
 @dataclass
@@ -35,13 +35,13 @@ class TruncationDraw:
     """(U, T, B)."""
     unlabelled_placement: Tensor | None
     """(U, T, B, 7), or None where no image moves."""
-    unlabelled_grounds: Grounds | None
-    """What the printed tasks' images are printed on, rows (U, P, B); None where no task is."""
+    unlabelled_prints: Prints | None
+    """The second characters of printed tasks, rows (U, P, B); None where no task is printed."""
     labelled_rows: Tensor
     """Support, then query: (R, T, 2K)."""
     labelled_placement: Tensor | None
     """(R, T, 2K, 7)."""
-    labelled_grounds: Grounds | None
+    labelled_prints: Prints | None
     """Rows (R, P, 2K)."""
     classes: Tensor
     """Class of every labelled example within its task, (2K,)."""
@@ -57,7 +57,7 @@ class TruncationDraw:
             if isinstance(value, Tensor)
             else value.to(device)
             for name, value in vars(self).items()
-            if isinstance(value, (Tensor, Grounds))
+            if isinstance(value, (Tensor, Prints))
         }
         inputs = TaskInputs(*(t.to(device, non_blocking=True) for t in self.inputs))
         return replace(self, inputs=inputs, **moved)

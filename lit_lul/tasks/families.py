@@ -32,6 +32,10 @@ class Family:
     """Share of the tasks whose images are inverted."""
     printed: float = 0.0
     """Share of the tasks whose images are printed on silhouettes that classes share."""
+    filled: float = 0.0
+    """Share of the tasks whose classes are silhouettes, printed on anew in every image."""
+    elastic: float = 0.0
+    """Bound of a task's elastic deformation, as a share of the images' side."""
 
 
 class TaskSource(NamedTuple):

@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 
 from lit_lul.errors import InvalidInput
+from lit_lul.tasks.elastic import LARGEST
 from lit_lul.tasks.families import (
     Family,
     TaskSource,
@@ -55,16 +56,31 @@ class GlyphTasks:
     """Share of the tasks whose characters are printed on filled shapes of other characters, which
     several classes share, see `lit_lul.tasks.prints`; their spectrum is not tilted (not in
     H.1.1)."""
+    filled: float = 0.0
+    """Share of the tasks whose classes are filled shapes of characters, with another character
+    printed on every image; their spectrum is not tilted (not in H.1.1)."""
+    elastic: float = 0.0
+    """Every task draws a share of the images' side up to this, and bends every image by moving
+    control points so far at most, see `lit_lul.tasks.elastic` (not in H.1.1)."""
     held_out: float = 0.1
     """Share of the characters (none of the special kinds) that only validation sees."""
 
     def __post_init__(self) -> None:
         check_mixture("glyphs", self.ways, self.transformed, self.weight)
-        for name in ("inverted", "printed", "held_out"):
+        for name in ("inverted", "printed", "filled", "held_out"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InvalidInput(f"glyphs {name} {getattr(self, name)}: expected a share, 0 to 1")
+        if self.printed + self.filled > 1:
+            raise InvalidInput(
+                f"glyphs printed {self.printed} and filled {self.filled}: expected shares of 1"
+            )
         if not self.tilt[0] <= self.tilt[1]:
             raise InvalidInput(f"glyphs tilt {list(self.tilt)}: expected lower <= upper bound")
+        if not 0 <= self.elastic <= LARGEST:
+            raise InvalidInput(
+                f"glyphs elastic {self.elastic}: expected zero to {LARGEST:.3f}, "
+                "beyond which images fold"
+            )
         if not 0 <= self.distortion < 0.5:
             raise InvalidInput(
                 f"glyphs distortion {self.distortion}: expected zero to below 0.5, "
@@ -101,6 +117,8 @@ class GlyphTasks:
                 tilt=self.tilt,
                 inverted=self.inverted,
                 printed=self.printed,
+                filled=self.filled,
+                elastic=self.elastic,
             )
             for f in weighted(families, self.weight)
         ]

@@ -1,8 +1,9 @@
 """Characters printed on filled shapes, so that tasks differ in what most of their variance says.
 
 Things come in kinds: shoes and tops differ in most of their pixels, two tops in few. A character
-printed on the silhouette of another one, which several classes share, is a class of this sort; and
-every image has a brightness of its own, as a photograph has.
+printed on the silhouette of another one, which several classes share, is a class of this sort. In
+tasks of the other sort the silhouette is the class, and what is printed on it differs from image
+to image. Every image has a brightness of its own, as a photograph has.
 
 Shapes: P printed tasks of T, N = channels × side² input dimensions, `...` any leading axes.
 """
@@ -20,20 +21,20 @@ _BLUR = 1 / 9  # standard deviation, as a share of the image's side
 _EDGE = (0.4, 0.6)  # what is outside and what is inside of a shape, once blurred
 
 
-class Grounds(NamedTuple):
-    """What the images of the printed tasks of a truncation are printed on."""
+class Prints(NamedTuple):
+    """The second characters of the examples of a truncation's printed tasks."""
 
     tasks: Tensor
     """Which of the T tasks are printed, (P,) int64."""
     rows: Tensor
-    """Whose silhouette every example stands on, (..., P, B)."""
+    """The character that an example's own is printed on, or that is printed on it, (..., P, B)."""
     placement: Tensor | None
     """How that image is turned and moved, (..., P, B, 7); None where no image is."""
 
-    def to(self, device: torch.device) -> "Grounds":
+    def to(self, device: torch.device) -> "Prints":
         """The same with every tensor on a device."""
         placement = self.placement
-        return Grounds(
+        return Prints(
             self.tasks.to(device, non_blocking=True),
             self.rows.to(device, non_blocking=True),
             None if placement is None else placement.to(device, non_blocking=True),
@@ -55,10 +56,10 @@ def print_on(grounds: Tensor, figures: Tensor, ink: Tensor, brightness: Tensor) 
     Args:
         grounds: silhouettes, (..., P, B, N) in [0, 1].
         figures: what is printed, (..., P, B, N) in [0, 1].
-        ink: how much of the ground's light it takes away, (P,) in [0, 1].
+        ink: how much of the ground's light it takes away, (..., P, B) in [0, 1].
         brightness: of each example, (..., P, B).
     """
-    return brightness.unsqueeze(-1) * grounds * (1 - ink[:, None, None] * figures)
+    return brightness.unsqueeze(-1) * grounds * (1 - ink.unsqueeze(-1) * figures)
 
 
 def silhouettes(x: Tensor, side: int) -> Tensor:
