@@ -1,6 +1,7 @@
-"""What tests share: a cache of their own, and tiny runs of the command line."""
+"""What tests share: a cache of their own, one thread, and tiny runs of the command line."""
 
 import csv
+import os
 import subprocess
 import sys
 import time
@@ -15,6 +16,8 @@ from torch import Tensor
 
 from lit_lul.cli import main
 from lit_lul.rule_file import load_rule
+
+torch.set_num_threads(1)  # two workers share the machine
 
 MACHINE = {"train/inner_steps_per_second", "train/memory_gib", "train/hours_left"}
 """Metrics that differ between runs of the same numbers."""
@@ -68,9 +71,12 @@ TINY: dict[str, Any] = {
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A cache folder for the whole session, so that glyphs are rendered once for each size."""
+    """A cache folder that all workers share, so that glyphs are rendered once for each size."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LIT_LUL_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("LIT_LUL_CACHE", str(shared / "cache"))
+        patch.setenv("OMP_NUM_THREADS", "1")
         yield
 
 
