@@ -12,7 +12,7 @@ from torch import Tensor
 
 _POINTS = 4  # control points along each axis, the outer ones in the centres of the corner pixels
 LARGEST = 0.5 / (_POINTS - 1)
-"""Share of the side by which two neighbouring control points can at most move before they meet."""
+"""Share of the side at which neighbouring control points may about meet."""
 
 
 def displacements(
