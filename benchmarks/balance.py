@@ -19,12 +19,12 @@ from rich.console import Console
 from rich.table import Table
 from sampling import DEVICE, instantiate, unroll_seconds
 
-from lit_lul.datamodule import TaskDataModule
-from lit_lul.module import MetaLightningModule
 from lit_lul.tasks.balance import Stratum, inner_step_cost
 from lit_lul.tasks.batch import make_batch
 from lit_lul.tasks.cohorts import CohortSampler
 from lit_lul.tasks.draw import TruncationDraw
+from lit_lul.training.datamodule import TaskDataModule
+from lit_lul.training.module import MetaLightningModule
 
 TRUNCATIONS = 12_800
 WARM_UP = 2

@@ -26,15 +26,15 @@ from rich.table import Table
 from sampling import DEVICE, instantiate
 from torch import Tensor
 
-from lit_lul.allocator import keep_freed_memory
-from lit_lul.base_model import Phi
-from lit_lul.checkpoints import AtomicCheckpointIO
-from lit_lul.datamodule import TaskDataModule
 from lit_lul.errors import InvalidInput
-from lit_lul.module import MetaLightningModule
+from lit_lul.estimators.truncated_backprop import unroll
+from lit_lul.networks.mlp import Phi
 from lit_lul.tasks.batch import UnrollBatch, make_batch
 from lit_lul.tasks.draw import TruncationDraw
-from lit_lul.unroll import unroll
+from lit_lul.training.allocator import keep_freed_memory
+from lit_lul.training.checkpoints import AtomicCheckpointIO
+from lit_lul.training.datamodule import TaskDataModule
+from lit_lul.training.module import MetaLightningModule
 
 TASKS, PAST, FIRST, SECOND = 1, 2, 3, 4
 """What a generator is for; part of its seed."""

@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 
 from lit_lul.errors import InvalidInput
-from lit_lul.rule_file import check_same, load_rule, save_rule
-from lit_lul.rules import UnsupervisedUpdate
+from lit_lul.files.theta import check_same, load_rule, save_rule
+from lit_lul.learners.update_rule import UnsupervisedUpdate
 
 
 def mean_rule(paths: list[Path]) -> UnsupervisedUpdate:

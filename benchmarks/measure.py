@@ -16,9 +16,9 @@ from torch.utils.benchmark import Timer
 from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
-from lit_lul.base_model import MLP
-from lit_lul.rules import RuleSettings, UnsupervisedUpdate
-from lit_lul.rules.norm import compile_norms
+from lit_lul.learners.update_rule import RuleSettings, UnsupervisedUpdate
+from lit_lul.learners.update_rule.norm import compile_norms
+from lit_lul.networks.mlp import MLP
 
 PRODUCT_SIZE = 2048
 COPY_BYTES = 2**28

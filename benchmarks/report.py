@@ -10,12 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from result_rows import Row
 
-from lit_lul.atomic import replace_file
 from lit_lul.evaluation.baselines import BASELINES, CENTROIDS, COMPONENTS
 from lit_lul.evaluation.curve import Curve
 from lit_lul.evaluation.held_out import HeldOut
 from lit_lul.evaluation.picture import draw_line
-from lit_lul.meta_objective import ObjectiveSettings
+from lit_lul.files.atomic import replace_file
+from lit_lul.objectives.few_shot_ridge import ObjectiveSettings
 
 RANDOM_INITIALISATION = "random initialisation"
 COLUMNS_OF_PLOTS = 4

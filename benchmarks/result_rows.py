@@ -13,14 +13,14 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from lit_lul.atomic import replace_file
 from lit_lul.errors import InvalidInput
 from lit_lul.evaluation.baselines import BASELINES, CENTROIDS, COMPONENTS, measure_baselines
 from lit_lul.evaluation.curve import Curve, roll_out_draws
 from lit_lul.evaluation.held_out import HeldOut
 from lit_lul.evaluation.held_out_data import HeldOutData
-from lit_lul.meta_objective import MetaObjective
-from lit_lul.rules import UnsupervisedUpdate
+from lit_lul.files.atomic import replace_file
+from lit_lul.learners.update_rule import UnsupervisedUpdate
+from lit_lul.objectives.few_shot_ridge import MetaObjective
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16}

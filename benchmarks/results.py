@@ -27,16 +27,16 @@ from report import RANDOM_INITIALISATION, Report, write_report
 from result_rows import PRECISIONS, Dataset
 from rich.console import Console
 
-from lit_lul.allocator import keep_freed_memory
-from lit_lul.config_files import load_config
 from lit_lul.errors import InvalidInput
 from lit_lul.evaluation.baselines import BASELINES
 from lit_lul.evaluation.held_out import HeldOut
 from lit_lul.evaluation.held_out_curve import UNTRAINED_SEED
-from lit_lul.meta_objective import MetaObjective, ObjectiveSettings
-from lit_lul.rule_file import load_rule
-from lit_lul.rules import RuleSettings, UnsupervisedUpdate
-from lit_lul.rules.norm import compile_norms
+from lit_lul.files.configs import load_config
+from lit_lul.files.theta import load_rule
+from lit_lul.learners.update_rule import RuleSettings, UnsupervisedUpdate
+from lit_lul.learners.update_rule.norm import compile_norms
+from lit_lul.objectives.few_shot_ridge import MetaObjective, ObjectiveSettings
+from lit_lul.training.allocator import keep_freed_memory
 
 UNTRAINED = "untrained rule"
 

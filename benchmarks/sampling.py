@@ -18,11 +18,11 @@ from jsonargparse import ArgumentParser
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from lit_lul.config_files import load_config
-from lit_lul.datamodule import TaskDataModule
-from lit_lul.module import MetaLightningModule
+from lit_lul.estimators.truncated_backprop import unroll
+from lit_lul.files.configs import load_config
 from lit_lul.tasks.batch import UnrollBatch
-from lit_lul.unroll import unroll
+from lit_lul.training.datamodule import TaskDataModule
+from lit_lul.training.module import MetaLightningModule
 
 WARM_UP, COUNTED = 3, 15
 DEVICE = torch.device("cpu")

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from lit_lul.atomic import replace_file
+from lit_lul.files.atomic import replace_file
 
 PREFIXES = {"train/accuracy/": ("-", "", 1.0), "val/accuracy/": ("o--", ", held out", 0.8)}
 WINDOW = 100

@@ -29,7 +29,7 @@ fi
 srun python -m lit_lul fit --config "$config" \
   --trainer.strategy ddp --trainer.num_nodes "$SLURM_NNODES" --trainer.devices 4 \
   --trainer.enable_progress_bar false \
-  --trainer.logger "[{class_path: lit_lul.loggers.RunCSVLogger, init_args: {save_dir: runs, name: $name}}]" \
+  --trainer.logger "[{class_path: lit_lul.training.loggers.RunCSVLogger, init_args: {save_dir: runs, name: $name}}]" \
   "${resume[@]}"
 status=$?
 

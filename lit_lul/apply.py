@@ -10,15 +10,15 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from lit_lul.atomic import replace_file
-from lit_lul.base_model import MLP, Phi
+from lit_lul.data.image_datasets import ImageSource, load_images
 from lit_lul.errors import InvalidInput
 from lit_lul.evaluation.rollout import rollout
-from lit_lul.phi_file import save_phi
-from lit_lul.rows import load_rows
-from lit_lul.rule_file import load_rule
-from lit_lul.rules import UnsupervisedUpdate
-from lit_lul.tasks.image_datasets import ImageSource, load_images
+from lit_lul.files.atomic import replace_file
+from lit_lul.files.phi import save_phi
+from lit_lul.files.rows import load_rows
+from lit_lul.files.theta import load_rule
+from lit_lul.learners.update_rule import UnsupervisedUpdate
+from lit_lul.networks.mlp import MLP, Phi
 
 
 class Applied(NamedTuple):

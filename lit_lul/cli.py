@@ -12,20 +12,23 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from torch.distributed import DistError
 
-from lit_lul.allocator import keep_freed_memory
 from lit_lul.apply import predict
-from lit_lul.checkpoints import AtomicCheckpointIO, RunCheckpoint, StartFrom
-from lit_lul.config_files import with_bases
-from lit_lul.datamodule import TaskDataModule
 from lit_lul.errors import InvalidInput
 from lit_lul.evaluation.held_out import HeldOut
 from lit_lul.evaluation.held_out_curve import HeldOutCurve
-from lit_lul.loggers import RunConfig
-from lit_lul.module import MetaLightningModule
-from lit_lul.preemption import StopOnSignal
-from lit_lul.progress import OuterStepProgressBar
+from lit_lul.files.configs import with_bases
+from lit_lul.training.allocator import keep_freed_memory
+from lit_lul.training.checkpoints import AtomicCheckpointIO, RunCheckpoint, StartFrom
+from lit_lul.training.datamodule import TaskDataModule
+from lit_lul.training.loggers import RunConfig
+from lit_lul.training.module import MetaLightningModule
+from lit_lul.training.preemption import StopOnSignal
+from lit_lul.training.progress import OuterStepProgressBar
 
-FILE_LOGGERS = ("lit_lul.loggers.RunCSVLogger", "lightning.pytorch.loggers.TensorBoardLogger")
+FILE_LOGGERS = (
+    "lit_lul.training.loggers.RunCSVLogger",
+    "lightning.pytorch.loggers.TensorBoardLogger",
+)
 LOGGERS = [
     {"class_path": name, "init_args": {"save_dir": "runs", "name": "default"}}
     for name in FILE_LOGGERS

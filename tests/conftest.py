@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from lit_lul.cli import main
-from lit_lul.rule_file import load_rule
+from lit_lul.files.theta import load_rule
 
 torch.set_num_threads(1)  # two workers share the machine
 
@@ -30,7 +30,10 @@ TINY: dict[str, Any] = {
         "log_every_n_steps": 1,
         "enable_model_summary": False,
         "logger": [
-            {"class_path": "lit_lul.loggers.RunCSVLogger", "init_args": {"save_dir": "runs"}},
+            {
+                "class_path": "lit_lul.training.loggers.RunCSVLogger",
+                "init_args": {"save_dir": "runs"},
+            },
         ],
     },
     "model": {

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lit_lul.base_model import MLP, Phi
-from lit_lul.meta_objective import Labelled
-from lit_lul.rules import RuleSettings, UnsupervisedUpdate
+from lit_lul.learners.update_rule import RuleSettings, UnsupervisedUpdate
+from lit_lul.networks.mlp import MLP, Phi
+from lit_lul.objectives.few_shot_ridge import Labelled
 
 ARRAYS: dict[str, Any] = dict(np.load(Path(__file__).parent / "golden" / "released_10-8-32.npz"))
 SETTINGS = json.loads(str(ARRAYS["settings"]))

@@ -17,9 +17,9 @@ import torch.distributed as dist
 
 from lit_lul.cli import main
 from lit_lul.errors import InvalidInput
-from lit_lul.meta_objective import Labelled
-from lit_lul.module import MetaLightningModule
-from lit_lul.rules import UnsupervisedUpdate
+from lit_lul.learners.update_rule import UnsupervisedUpdate
+from lit_lul.objectives.few_shot_ridge import Labelled
+from lit_lul.training.module import MetaLightningModule
 
 COHORT, OUTER_STEP = 2, 1
 """What is spoilt: of two ranks with two cohorts each, a cohort of the second rank."""

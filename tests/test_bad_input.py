@@ -11,8 +11,8 @@ from conftest import lit_lul, log_folder
 from safetensors.torch import save_file
 
 from lit_lul.errors import InvalidInput
-from lit_lul.rule_file import load_rule, save_rule
-from lit_lul.rules import RuleSettings, UnsupervisedUpdate
+from lit_lul.files.theta import load_rule, save_rule
+from lit_lul.learners.update_rule import RuleSettings, UnsupervisedUpdate
 
 SMALL: dict[str, Any] = {"hidden_channels": 4, "error_channels": 3, "top_channels": 4}
 
@@ -84,7 +84,9 @@ def test_missing_compiler_is_named(
 ) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # nothing compiled before
-    make = "from lit_lul.module import MetaLightningModule; MetaLightningModule(compile=True)"
+    make = (
+        "from lit_lul.training.module import MetaLightningModule; MetaLightningModule(compile=True)"
+    )
     done = subprocess.run([sys.executable, "-c", make], check=False)
     assert done.returncode != 0
     last = capfd.readouterr().err.strip().splitlines()[-1]
@@ -159,7 +161,7 @@ def test_failed_export_leaves_the_earlier_file(
         temporary.write_bytes(before[:10])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("lit_lul.rule_file.save_file", full_disk)
+    monkeypatch.setattr("lit_lul.files.theta.save_file", full_disk)
     with pytest.raises(InvalidInput, match="No space"):
         save_rule(UnsupervisedUpdate(RuleSettings(**SMALL)), path)
     assert path.read_bytes() == before

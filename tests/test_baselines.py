@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from lit_lul.evaluation.baselines import BASELINES, fit_features, measure_baselines
 from lit_lul.evaluation.held_out import HeldOut
 from lit_lul.evaluation.held_out_data import HeldOutData
-from lit_lul.meta_objective import MetaObjective
+from lit_lul.objectives.few_shot_ridge import MetaObjective
 
 HELD_OUT = HeldOut(probes=["ridge", "logistic"], labels_per_class=4, tests_per_class=30, draws=3)
 RIDGE = 0.1

@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lit_lul.atomic import replace_file
-from lit_lul.tasks.cache import cache_dir, cached_tensors
+from lit_lul.data.cache import cache_dir, cached_tensors
+from lit_lul.files.atomic import replace_file
 
 KEY = {"b": [1, 2], "a": "x"}
 TENSORS = {

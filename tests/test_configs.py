@@ -10,13 +10,13 @@ from conftest import lit_lul, log_folder
 from omegaconf import OmegaConf
 from real_data import real_data
 
-from lit_lul.datamodule import TaskDataModule
+from lit_lul.data.image_datasets import ImageSource
 from lit_lul.errors import InvalidInput
-from lit_lul.schedules import ProblemLength
 from lit_lul.tasks.glyph_tasks import GlyphTasks
-from lit_lul.tasks.image_datasets import ImageSource
 from lit_lul.tasks.image_tasks import ImageTasks
 from lit_lul.tasks.settings import CohortSettings
+from lit_lul.training.datamodule import TaskDataModule
+from lit_lul.training.schedules import ProblemLength
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 HELD_OUT = ["mnist14", "mnist28", "fashion14", "fashion28", "imdb", "imagenet", "digits"]

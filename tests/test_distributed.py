@@ -13,8 +13,8 @@ from conftest import end_of, lit_lul, log_folder, metrics, same_theta, wait_for_
 from poisoned_fit import exact_rule, poisoned_step
 
 from lit_lul.errors import InvalidInput
-from lit_lul.module import MetaLightningModule
-from lit_lul.rank_state import redistribute
+from lit_lul.training.module import MetaLightningModule
+from lit_lul.training.rank_state import redistribute
 
 SCRIPT = str(Path(__file__).with_name("poisoned_fit.py"))
 OPTIONS = [

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from lit_lul.tasks.augmentation import Augmentation, make_inputs
-from lit_lul.tasks.elastic import LARGEST, displacements
 from lit_lul.tasks.families import Family
+from lit_lul.tasks.transforms.elastic import LARGEST, displacements
 
 SIDE = 14
 PLAIN = Family("plain", (0,), 1, False, 1.0)

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from lit_lul.base_model import Phi
+from lit_lul.data.image_datasets import ImageSource
+from lit_lul.data.image_set import ImageSet
+from lit_lul.data.text import TextSource, WordBags
 from lit_lul.errors import InvalidInput
 from lit_lul.evaluation.curve import Curve, Draws, roll_out_draws
 from lit_lul.evaluation.held_out import HeldOut
 from lit_lul.evaluation.held_out_curve import HeldOutCurve
 from lit_lul.evaluation.held_out_data import HeldOutData, digits, from_images, from_texts
-from lit_lul.meta_objective import MetaObjective
-from lit_lul.rules import RuleSettings, UnsupervisedUpdate
-from lit_lul.tasks.image_datasets import ImageSource
-from lit_lul.tasks.image_set import ImageSet
-from lit_lul.tasks.text import TextSource, WordBags
+from lit_lul.learners.update_rule import RuleSettings, UnsupervisedUpdate
+from lit_lul.networks.mlp import Phi
+from lit_lul.objectives.few_shot_ridge import MetaObjective
 
 HELD_OUT = HeldOut(
     hidden_units=[8],

@@ -7,10 +7,10 @@ from string import ascii_letters
 import pytest
 import torch
 
-from lit_lul.tasks import glyphs
-from lit_lul.tasks.fonts import PLAIN, Face
-from lit_lul.tasks.glyphs import characters_in, load_glyphs
-from lit_lul.tasks.image_set import ImageSet
+from lit_lul.data import glyphs
+from lit_lul.data.fonts import PLAIN, Face
+from lit_lul.data.glyphs import characters_in, load_glyphs
+from lit_lul.data.image_set import ImageSet
 
 SIDE = 8
 

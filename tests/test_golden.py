@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from lit_lul.meta_objective import MetaObjective, ObjectiveSettings
-from lit_lul.rules import UnsupervisedUpdate
-from lit_lul.rules.norm import compile_norms
-from lit_lul.unroll import unroll
+from lit_lul.estimators.truncated_backprop import unroll
+from lit_lul.learners.update_rule import UnsupervisedUpdate
+from lit_lul.learners.update_rule.norm import compile_norms
+from lit_lul.objectives.few_shot_ridge import MetaObjective, ObjectiveSettings
 
 OBJECTIVE = MetaObjective(ObjectiveSettings(preset="released", ridge=golden.SETTINGS["ridge"]))
 RATES = {"": golden.SETTINGS["learning_rate"], "_fast": golden.SETTINGS["learning_rate_fast"]}

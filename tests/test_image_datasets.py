@@ -14,9 +14,9 @@ from datasets import ClassLabel, Dataset, Features, Value
 from PIL import Image
 from real_data import real_data
 
+from lit_lul.data.image_datasets import ImageSource, load_images
+from lit_lul.data.image_set import ImageSet
 from lit_lul.errors import InvalidInput
-from lit_lul.tasks.image_datasets import ImageSource, load_images
-from lit_lul.tasks.image_set import ImageSet
 
 NAME = "someone/pictures"
 NAMES = ["zebra", "ant", "mole", "none"]

@@ -9,10 +9,10 @@ import pytest
 SCRIPT = """
 import sys, torch
 from pathlib import Path
-from lit_lul.base_model import MLP
-from lit_lul.meta_objective import Labelled, MetaObjective
-from lit_lul.rules import RuleSettings, UnsupervisedUpdate
-from lit_lul.unroll import unroll
+from lit_lul.networks.mlp import MLP
+from lit_lul.objectives.few_shot_ridge import Labelled, MetaObjective
+from lit_lul.learners.update_rule import RuleSettings, UnsupervisedUpdate
+from lit_lul.estimators.truncated_backprop import unroll
 
 steps, recompute = int(sys.argv[1]), sys.argv[2] == "recompute"
 def peak():

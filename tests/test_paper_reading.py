@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from lit_lul.base_model import MLP, Phi
-from lit_lul.meta_objective import Labelled, MetaObjective, ObjectiveSettings
-from lit_lul.rules import RuleSettings, UnsupervisedUpdate
+from lit_lul.learners.update_rule import RuleSettings, UnsupervisedUpdate
+from lit_lul.networks.mlp import MLP, Phi
+from lit_lul.objectives.few_shot_ridge import Labelled, MetaObjective, ObjectiveSettings
 
 SIZES = (7, 5, 6, 4)
 SETTINGS = RuleSettings(

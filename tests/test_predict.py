@@ -15,12 +15,12 @@ from safetensors.torch import save_file
 
 from lit_lul import Applied, apply_rule, load_rule
 from lit_lul.apply import predict, write_applied
-from lit_lul.base_model import MLP
 from lit_lul.errors import InvalidInput
-from lit_lul.phi_file import load_phi, save_phi
-from lit_lul.rows import load_rows
-from lit_lul.rule_file import save_rule
-from lit_lul.rules import RuleSettings, UnsupervisedUpdate
+from lit_lul.files.phi import load_phi, save_phi
+from lit_lul.files.rows import load_rows
+from lit_lul.files.theta import save_rule
+from lit_lul.learners.update_rule import RuleSettings, UnsupervisedUpdate
+from lit_lul.networks.mlp import MLP
 
 ROWS = np.random.default_rng(0).random((13, 7), dtype=np.float32)
 
@@ -301,7 +301,7 @@ def test_predict_writes_embeddings_and_phi(
 def test_predict_takes_the_name_of_a_rule_that_ships(
     run_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lit_lul.rule_file.PRETRAINED", run_folder / "pretrained")
+    monkeypatch.setattr("lit_lul.files.theta.PRETRAINED", run_folder / "pretrained")
     save_rule(tiny_rule(), run_folder / "pretrained" / "tiny.safetensors")
     np.save("rows.npy", ROWS)
     options = ["--data_path=rows.npy", "--hidden_units=[5]", "--batch_size=4", "--inner_steps=3"]

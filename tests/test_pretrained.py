@@ -8,7 +8,7 @@ import torch
 from mean_rule import mean_rule
 
 from lit_lul import InvalidInput, RuleSettings, UnsupervisedUpdate, available_rules, load_rule
-from lit_lul.rule_file import PRETRAINED, save_rule
+from lit_lul.files.theta import PRETRAINED, save_rule
 
 LARGEST = 1_000_000
 """Bytes of a file that ships."""
@@ -17,7 +17,7 @@ LARGEST = 1_000_000
 @pytest.fixture
 def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> UnsupervisedUpdate:
     """A rule that seems to ship under the name "tiny", beside one named "other"."""
-    monkeypatch.setattr("lit_lul.rule_file.PRETRAINED", tmp_path)
+    monkeypatch.setattr("lit_lul.files.theta.PRETRAINED", tmp_path)
     torch.manual_seed(3)
     settings = RuleSettings(hidden_channels=4, error_channels=3, top_channels=4, embedding_units=6)
     rule = UnsupervisedUpdate(settings)
@@ -58,7 +58,7 @@ def test_what_is_neither_name_nor_file_is_named(
 
 
 def test_no_rule_ships(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lit_lul.rule_file.PRETRAINED", tmp_path)
+    monkeypatch.setattr("lit_lul.files.theta.PRETRAINED", tmp_path)
     assert available_rules() == []
     with pytest.raises(InvalidInput, match=r"tiny: .* that ship: none"):
         load_rule("tiny")

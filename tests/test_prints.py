@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from lit_lul.schedules import ProblemLength, UnrollLength
+from lit_lul.data.image_set import ImageSet
 from lit_lul.tasks.augmentation import INK, Augmentation
 from lit_lul.tasks.batch import make_batch
 from lit_lul.tasks.cohorts import CohortSampler
 from lit_lul.tasks.draw import TruncationDraw
 from lit_lul.tasks.families import Family, TaskSource
-from lit_lul.tasks.image_set import ImageSet
-from lit_lul.tasks.prints import BRIGHTNESS, print_on, sample_kinds, silhouettes
 from lit_lul.tasks.settings import Architectures, CohortSettings
+from lit_lul.tasks.transforms.prints import BRIGHTNESS, print_on, sample_kinds, silhouettes
+from lit_lul.training.schedules import ProblemLength, UnrollLength
 
 SIDE, WAYS, PER_CLASS = 9, 4, 8
 PLAIN = Family("plain", tuple(range(WAYS)), WAYS, False, 1.0)

@@ -18,8 +18,8 @@ from lit_lul.errors import InvalidInput
 from lit_lul.evaluation.baselines import BASELINES, measure_baselines
 from lit_lul.evaluation.curve import roll_out_draws
 from lit_lul.evaluation.held_out_data import digits
-from lit_lul.rule_file import load_rule, save_rule
-from lit_lul.rules import RuleSettings, UnsupervisedUpdate
+from lit_lul.files.theta import load_rule, save_rule
+from lit_lul.learners.update_rule import RuleSettings, UnsupervisedUpdate
 
 SETTINGS = RuleSettings(
     hidden_channels=4, error_channels=3, top_channels=4, embedding_units=6, inner_rate=0.03

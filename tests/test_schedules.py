@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lit_lul.errors import InvalidInput
-from lit_lul.schedules import PiecewiseConstantLR, ProblemLength, UnrollLength
+from lit_lul.training.schedules import PiecewiseConstantLR, ProblemLength, UnrollLength
 
 RNG = np.random.default_rng
 

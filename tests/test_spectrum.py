@@ -10,7 +10,7 @@ from torch import Tensor
 from lit_lul.tasks.augmentation import Augmentation, make_inputs
 from lit_lul.tasks.families import Family
 from lit_lul.tasks.glyph_tasks import GlyphTasks
-from lit_lul.tasks.spectrum import tilt
+from lit_lul.tasks.transforms.spectrum import tilt
 
 SIDE = 8
 PLAIN = Family("plain", (0,), 1, False, 1.0)

@@ -14,8 +14,8 @@ from conftest import lit_lul, log_folder, metrics, same_theta, wait_for_step
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 
 from lit_lul.errors import InvalidInput
-from lit_lul.module import MetaLightningModule
-from lit_lul.progress import SHOWN
+from lit_lul.training.module import MetaLightningModule
+from lit_lul.training.progress import SHOWN
 
 OPTIONS = [
     *("fit", "--config", "tiny.yaml"),

@@ -20,8 +20,8 @@ from wandb.sdk.launch.sweeps.utils import (
 
 from lit_lul.cli import LitLulCLI
 from lit_lul.errors import InvalidInput
-from lit_lul.metrics import FamilyMeans
-from lit_lul.rules.settings import RELEASED_PLANES
+from lit_lul.learners.update_rule.settings import RELEASED_PLANES
+from lit_lul.training.metrics import FamilyMeans
 
 SWEEPS = sorted((Path(__file__).parents[1] / "sweeps").glob("*.yaml"))
 KEYS = {"name", "project", "program", "command", "method", "metric", "parameters"}

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from lit_lul.datamodule import TaskDataModule
+from lit_lul.data.image_set import ImageSet
 from lit_lul.errors import InvalidInput
-from lit_lul.schedules import ProblemLength, UnrollLength
 from lit_lul.tasks.augmentation import Augmentation, coefficients, make_inputs, place
 from lit_lul.tasks.balance import inner_step_cost, strata
 from lit_lul.tasks.batch import UnrollBatch, make_batch
@@ -19,8 +18,9 @@ from lit_lul.tasks.cohorts import CohortSampler, SamplerState, distinct
 from lit_lul.tasks.draw import TruncationDraw
 from lit_lul.tasks.families import Family, TaskSource
 from lit_lul.tasks.glyph_tasks import GlyphTasks
-from lit_lul.tasks.image_set import ImageSet
 from lit_lul.tasks.settings import Architectures, CohortSettings
+from lit_lul.training.datamodule import TaskDataModule
+from lit_lul.training.schedules import ProblemLength, UnrollLength
 
 SIDE = 6
 PLAIN = Augmentation(permutation=0, task_mask=0, example_mask=0, image_shift=0)

@@ -12,9 +12,9 @@ import torch
 from datasets import Dataset
 from real_data import real_data
 
+from lit_lul.data import text
+from lit_lul.data.text import TextSource, WordBags, load_word_bags
 from lit_lul.errors import InvalidInput
-from lit_lul.tasks import text
-from lit_lul.tasks.text import TextSource, WordBags, load_word_bags
 
 REAL_ROOT = os.environ.get("LIT_LUL_DATA")
 NAME = "someone/reviews"

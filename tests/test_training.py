@@ -16,14 +16,14 @@ from lightning import Trainer
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from lit_lul.datamodule import TaskDataModule
 from lit_lul.errors import InvalidInput
-from lit_lul.module import MetaLightningModule
-from lit_lul.rule_file import load_rule
-from lit_lul.rules import RuleSettings
-from lit_lul.schedules import ProblemLength
+from lit_lul.files.theta import load_rule
+from lit_lul.learners.update_rule import RuleSettings
 from lit_lul.tasks.glyph_tasks import GlyphTasks
 from lit_lul.tasks.settings import Architectures, CohortSettings
+from lit_lul.training.datamodule import TaskDataModule
+from lit_lul.training.module import MetaLightningModule
+from lit_lul.training.schedules import ProblemLength
 
 
 def test_fit_leaves_everything_it_names(

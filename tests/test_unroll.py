@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from lit_lul.base_model import ACTIVATIONS, MLP, Phi
 from lit_lul.errors import InvalidInput
-from lit_lul.meta_objective import Labelled, MetaObjective, ObjectiveSettings
-from lit_lul.rules import RuleSettings, UnsupervisedUpdate
-from lit_lul.rules.settings import PRESETS
-from lit_lul.unroll import unroll
+from lit_lul.estimators.truncated_backprop import unroll
+from lit_lul.learners.update_rule import RuleSettings, UnsupervisedUpdate
+from lit_lul.learners.update_rule.settings import PRESETS
+from lit_lul.networks.mlp import ACTIVATIONS, MLP, Phi
+from lit_lul.objectives.few_shot_ridge import Labelled, MetaObjective, ObjectiveSettings
 
 BASE_MODEL = MLP((5, 4, 3), activation="tanh")
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from lit_lul.evaluation.curve import Draws, probe
 from lit_lul.evaluation.held_out import HeldOut
 from lit_lul.evaluation.held_out_data import HeldOutData
-from lit_lul.meta_objective import MetaObjective
+from lit_lul.objectives.few_shot_ridge import MetaObjective
 
 COMPONENTS = 32
 CENTROIDS = 256

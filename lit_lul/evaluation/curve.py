@@ -8,12 +8,12 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from lit_lul.base_model import MLP, Phi
 from lit_lul.evaluation.held_out import HeldOut, Probe
 from lit_lul.evaluation.held_out_data import HeldOutData
 from lit_lul.evaluation.rollout import rollout
-from lit_lul.meta_objective import Labelled, MetaObjective
-from lit_lul.rules import UnsupervisedUpdate
+from lit_lul.learners.update_rule import UnsupervisedUpdate
+from lit_lul.networks.mlp import MLP, Phi
+from lit_lul.objectives.few_shot_ridge import Labelled, MetaObjective
 
 LOGISTIC_ITERATIONS = 1000
 

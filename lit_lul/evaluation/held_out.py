@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from lit_lul.base_model import MLP
+from lit_lul.data.image_datasets import ImageSource, load_images
+from lit_lul.data.text import TextSource, load_word_bags
 from lit_lul.errors import InvalidInput
 from lit_lul.evaluation.held_out_data import HeldOutData, digits, from_images, from_texts
-from lit_lul.tasks.image_datasets import ImageSource, load_images
-from lit_lul.tasks.text import TextSource, load_word_bags
+from lit_lul.networks.mlp import MLP
 
 Probe = Literal["ridge", "logistic"]
 

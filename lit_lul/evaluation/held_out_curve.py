@@ -13,12 +13,12 @@ from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from lightning.pytorch.trainer.states import TrainerFn
 from matplotlib.figure import Figure
 
-from lit_lul.atomic import replace_file
 from lit_lul.evaluation.curve import Curve, Rollouts, roll_out_draws
 from lit_lul.evaluation.held_out import HeldOut
 from lit_lul.evaluation.picture import draw_curves, draw_embedding, draw_receptive_fields
-from lit_lul.loggers import log_metrics, run_folder
-from lit_lul.rules import UnsupervisedUpdate
+from lit_lul.files.atomic import replace_file
+from lit_lul.learners.update_rule import UnsupervisedUpdate
+from lit_lul.training.loggers import log_metrics, run_folder
 
 UNTRAINED_SEED = 0
 

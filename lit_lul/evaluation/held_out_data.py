@@ -7,9 +7,9 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor
 
+from lit_lul.data.image_set import ImageSet
+from lit_lul.data.text import WordBags
 from lit_lul.errors import InvalidInput
-from lit_lul.tasks.image_set import ImageSet
-from lit_lul.tasks.text import WordBags
 
 DIGITS_UNLABELLED = 0.5
 DIGITS_SPLIT_SEED = 0

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from lit_lul.base_model import MLP, Phi
-from lit_lul.rules import UnsupervisedUpdate
+from lit_lul.learners.update_rule import UnsupervisedUpdate
+from lit_lul.networks.mlp import MLP, Phi
 
 
 def rollout(

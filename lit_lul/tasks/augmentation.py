@@ -16,10 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lit_lul.errors import InvalidInput
-from lit_lul.tasks.elastic import displacements
 from lit_lul.tasks.families import Family
-from lit_lul.tasks.prints import BRIGHTNESS, Prints, print_on, silhouettes
-from lit_lul.tasks.spectrum import tilt
+from lit_lul.tasks.transforms.elastic import displacements
+from lit_lul.tasks.transforms.prints import BRIGHTNESS, Prints, print_on, silhouettes
+from lit_lul.tasks.transforms.spectrum import tilt
 
 COEFFICIENTS = ("sine", "cosine", "shift_x", "shift_y")
 """Regression targets of a transformed image; shifts as shares of the largest shift."""

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lit_lul.base_model import MLP
-from lit_lul.meta_objective import Labelled
+from lit_lul.networks.mlp import MLP
+from lit_lul.objectives.few_shot_ridge import Labelled
 from lit_lul.tasks.augmentation import coefficients, make_inputs
 from lit_lul.tasks.draw import TruncationDraw
 

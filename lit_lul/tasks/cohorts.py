@@ -14,15 +14,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lit_lul.data.image_set import ImageSet
 from lit_lul.errors import InvalidInput
-from lit_lul.schedules import ProblemLength, UnrollLength
 from lit_lul.tasks.augmentation import COEFFICIENTS, Augmentation, sample_placement
 from lit_lul.tasks.balance import Bounds, strata
 from lit_lul.tasks.draw import TruncationDraw
 from lit_lul.tasks.families import Family, TaskSource
-from lit_lul.tasks.image_set import ImageSet
-from lit_lul.tasks.prints import Prints, sample_kinds
 from lit_lul.tasks.settings import Architectures, CohortSettings
+from lit_lul.tasks.transforms.prints import Prints, sample_kinds
+from lit_lul.training.schedules import ProblemLength, UnrollLength
 
 _LENGTH, _TASKS, _TRUNCATION, _STEPS = 1, 2, 3, 4
 """What a generator is for; part of its seed."""

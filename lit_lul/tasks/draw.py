@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lit_lul.base_model import MLP
+from lit_lul.networks.mlp import MLP
 from lit_lul.tasks.augmentation import TaskInputs
-from lit_lul.tasks.prints import Prints
+from lit_lul.tasks.transforms.prints import Prints
 
 
 @dataclass

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lit_lul.data.image_set import ImageSet
 from lit_lul.errors import InvalidInput
-from lit_lul.tasks.image_set import ImageSet
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from typing import Literal
 
 import numpy as np
 
+from lit_lul.data.glyphs import characters_in, load_glyphs
 from lit_lul.errors import InvalidInput
-from lit_lul.tasks.elastic import LARGEST
 from lit_lul.tasks.families import (
     Family,
     TaskSource,
@@ -16,7 +16,7 @@ from lit_lul.tasks.families import (
     random_families,
     weighted,
 )
-from lit_lul.tasks.glyphs import characters_in, load_glyphs
+from lit_lul.tasks.transforms.elastic import LARGEST
 
 Special = Literal["letters", "mathematics", "currency"]
 SPECIAL: tuple[Special, ...] = ("letters", "mathematics", "currency")
@@ -54,14 +54,14 @@ class GlyphTasks:
     """Share of the tasks with dark ink on light ground (not in H.1.1)."""
     printed: float = 0.0
     """Share of the tasks whose characters are printed on filled shapes of other characters, which
-    several classes share, see `lit_lul.tasks.prints`; their spectrum is not tilted (not in
-    H.1.1)."""
+    several classes share, see `lit_lul.tasks.transforms.prints`; their spectrum is not tilted
+    (not in H.1.1)."""
     filled: float = 0.0
     """Share of the tasks whose classes are filled shapes of characters, with another character
     printed on every image; their spectrum is not tilted (not in H.1.1)."""
     elastic: float = 0.0
     """Every task draws a share of the images' side up to this, and bends every image by moving
-    control points so far at most, see `lit_lul.tasks.elastic` (not in H.1.1)."""
+    control points so far at most, see `lit_lul.tasks.transforms.elastic` (not in H.1.1)."""
     held_out: float = 0.1
     """Share of the characters (none of the special kinds) that only validation sees."""
 

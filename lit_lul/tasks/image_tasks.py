@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from lit_lul.data.image_datasets import ImageSource, load_images
 from lit_lul.tasks.families import TaskSource, check_mixture, random_families, weighted
-from lit_lul.tasks.image_datasets import ImageSource, load_images
 
 
 @dataclass

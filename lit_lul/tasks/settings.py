@@ -3,8 +3,8 @@
 from dataclasses import asdict, dataclass
 from functools import cache
 
-from lit_lul.base_model import MLP
 from lit_lul.errors import InvalidInput
+from lit_lul.networks.mlp import MLP
 from lit_lul.tasks.balance import inner_step_cost
 
 

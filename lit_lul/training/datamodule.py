@@ -8,8 +8,6 @@ import torch
 from lightning import LightningDataModule
 
 from lit_lul.errors import InvalidInput
-from lit_lul.ranks import gather
-from lit_lul.schedules import ProblemLength, UnrollLength
 from lit_lul.tasks.augmentation import Augmentation
 from lit_lul.tasks.batch import UnrollBatch, make_batch
 from lit_lul.tasks.cohorts import CohortSampler, SamplerState
@@ -18,6 +16,8 @@ from lit_lul.tasks.families import TaskSource
 from lit_lul.tasks.glyph_tasks import GlyphTasks
 from lit_lul.tasks.image_tasks import ImageTasks
 from lit_lul.tasks.settings import Architectures, CohortSettings
+from lit_lul.training.ranks import gather
+from lit_lul.training.schedules import ProblemLength, UnrollLength
 
 ROLLOUT_SEED = {"validate": 1, "test": 2}
 """Keeps the tasks of validation and test apart from each other and the same in every run."""

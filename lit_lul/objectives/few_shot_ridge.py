@@ -10,8 +10,8 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from lit_lul.base_model import MLP, Phi, full_precision
 from lit_lul.errors import InvalidInput
+from lit_lul.networks.mlp import MLP, Phi, full_precision
 
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {

@@ -13,22 +13,22 @@ from torch.nn.utils import parameters_to_vector
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric
 
-from lit_lul.base_model import Phi
 from lit_lul.errors import InvalidInput
-from lit_lul.loggers import log_metrics
-from lit_lul.meta_objective import MetaObjective, ObjectiveSettings
-from lit_lul.metrics import UnrollMetrics
-from lit_lul.preemption import Stopped
-from lit_lul.progress import SHOWN
-from lit_lul.rank_state import join_ranks, own_part
-from lit_lul.ranks import reduce
-from lit_lul.rule_file import check_same, check_shapes
-from lit_lul.rules import RuleSettings, UnsupervisedUpdate
-from lit_lul.rules.norm import compile_norms
-from lit_lul.schedules import PiecewiseConstantLR
+from lit_lul.estimators.truncated_backprop import unroll
+from lit_lul.files.theta import check_same, check_shapes
+from lit_lul.learners.update_rule import RuleSettings, UnsupervisedUpdate
+from lit_lul.learners.update_rule.norm import compile_norms
+from lit_lul.networks.mlp import Phi
+from lit_lul.objectives.few_shot_ridge import MetaObjective, ObjectiveSettings
 from lit_lul.tasks.batch import UnrollBatch
-from lit_lul.throughput import Throughput, peak_memory
-from lit_lul.unroll import unroll
+from lit_lul.training.loggers import log_metrics
+from lit_lul.training.metrics import UnrollMetrics
+from lit_lul.training.preemption import Stopped
+from lit_lul.training.progress import SHOWN
+from lit_lul.training.rank_state import join_ranks, own_part
+from lit_lul.training.ranks import reduce
+from lit_lul.training.schedules import PiecewiseConstantLR
+from lit_lul.training.throughput import Throughput, peak_memory
 
 
 def paper_optimizer(params: Any) -> torch.optim.Optimizer:

@@ -21,10 +21,10 @@ from rich.progress import track
 from torch import Tensor
 from torch.quasirandom import SobolEngine
 
+from lit_lul.data.cache import cached_tensors
+from lit_lul.data.fonts import PLAIN, Face, Style
+from lit_lul.data.image_set import ImageSet
 from lit_lul.errors import InvalidInput
-from lit_lul.tasks.cache import cached_tensors
-from lit_lul.tasks.fonts import PLAIN, Face, Style
-from lit_lul.tasks.image_set import ImageSet
 
 _RENDERER = 1
 _CLASS_CATEGORIES = {"Lu", "Ll", "Lt", "Lo", "Sm", "Sc", "So"}

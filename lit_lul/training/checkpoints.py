@@ -9,10 +9,10 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from lit_lul.atomic import replace_file
 from lit_lul.errors import InvalidInput
-from lit_lul.loggers import run_folder
-from lit_lul.rule_file import check_shapes, load_rule, save_rule
+from lit_lul.files.atomic import replace_file
+from lit_lul.files.theta import check_shapes, load_rule, save_rule
+from lit_lul.training.loggers import run_folder
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

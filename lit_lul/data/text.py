@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lit_lul.data.cache import cached_tensors
+from lit_lul.data.datasets_access import find_folder, fingerprint, load_split
 from lit_lul.errors import InvalidInput
-from lit_lul.tasks.cache import cached_tensors
-from lit_lul.tasks.datasets_access import find_folder, fingerprint, load_split
 
 _ENCODING = 1
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")

@@ -9,12 +9,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lit_lul.atomic import replace_file
 from lit_lul.errors import InvalidInput
-from lit_lul.rules import RuleSettings, UnsupervisedUpdate
+from lit_lul.files.atomic import replace_file
+from lit_lul.learners.update_rule import RuleSettings, UnsupervisedUpdate
 
 FORMAT = "lit_lul rule 1"
-PRETRAINED = Path(__file__).parent / "pretrained"
+PRETRAINED = Path(__file__).parent.parent / "pretrained"
 """The folder of the rules that ship with the package, and of their cards."""
 
 

@@ -5,9 +5,9 @@ from typing import NamedTuple
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from lit_lul.base_model import MLP, Phi
-from lit_lul.meta_objective import Labelled, MetaObjective
-from lit_lul.rules import UnsupervisedUpdate
+from lit_lul.learners.update_rule import UnsupervisedUpdate
+from lit_lul.networks.mlp import MLP, Phi
+from lit_lul.objectives.few_shot_ridge import Labelled, MetaObjective
 
 
 class Truncation(NamedTuple):

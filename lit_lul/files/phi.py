@@ -7,9 +7,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lit_lul.atomic import replace_file
-from lit_lul.base_model import MLP, Phi
-from lit_lul.rule_file import check_shapes, read_tensors
+from lit_lul.files.atomic import replace_file
+from lit_lul.files.theta import check_shapes, read_tensors
+from lit_lul.networks.mlp import MLP, Phi
 
 FORMAT = "lit_lul phi 1"
 

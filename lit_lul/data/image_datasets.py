@@ -13,10 +13,10 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
+from lit_lul.data.cache import cached_tensors
+from lit_lul.data.datasets_access import find_folder, fingerprint, load_split, reason_of
+from lit_lul.data.image_set import ImageSet
 from lit_lul.errors import InvalidInput
-from lit_lul.tasks.cache import cached_tensors
-from lit_lul.tasks.datasets_access import find_folder, fingerprint, load_split, reason_of
-from lit_lul.tasks.image_set import ImageSet
 
 _DECODER = 1
 _CHOICES = {"classes", "leave_out", "held_out"}

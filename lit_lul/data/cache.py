@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lit_lul.atomic import replace_file
+from lit_lul.files.atomic import replace_file
 
 _log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 
-from lit_lul.atomic import not_written, replace_file
+from lit_lul.files.atomic import not_written, replace_file
 
 
 def run_folder(trainer: Trainer) -> Path:

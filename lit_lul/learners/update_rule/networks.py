@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lit_lul.base_model import Phi, full_precision
-from lit_lul.rules.norm import Norm
+from lit_lul.learners.update_rule.norm import Norm
+from lit_lul.networks.mlp import Phi, full_precision
 
 
 def init_fan_in(weight: Tensor, fan_in: int) -> None:

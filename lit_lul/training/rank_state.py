@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lit_lul.base_model import Phi
 from lit_lul.errors import InvalidInput
-from lit_lul.ranks import gather
+from lit_lul.networks.mlp import Phi
+from lit_lul.training.ranks import gather
 
 
 def join_ranks(cohorts: Mapping[int, Phi], sums: Mapping[str, Tensor], turn: int) -> dict[str, Any]:

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lit_lul.rules.networks import init_fan_in
-from lit_lul.rules.planes import BETWEEN, LOWER, SEMIDEFINITE, UPPER, symmetric_part
+from lit_lul.learners.update_rule.networks import init_fan_in
+from lit_lul.learners.update_rule.planes import BETWEEN, LOWER, SEMIDEFINITE, UPPER, symmetric_part
 
 
 class LowRankReadouts(nn.Module):

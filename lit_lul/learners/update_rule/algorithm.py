@@ -11,12 +11,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lit_lul.base_model import MLP, Activations, Phi, full_precision
 from lit_lul.errors import InvalidInput
-from lit_lul.rules.low_rank import LowRankReadouts
-from lit_lul.rules.networks import HiddenState, TopSignal, init_fan_in, weight_statistics
-from lit_lul.rules.planes import PLANES, Signals, scale_receptive_fields
-from lit_lul.rules.settings import RuleSettings
+from lit_lul.learners.update_rule.low_rank import LowRankReadouts
+from lit_lul.learners.update_rule.networks import (
+    HiddenState,
+    TopSignal,
+    init_fan_in,
+    weight_statistics,
+)
+from lit_lul.learners.update_rule.planes import PLANES, Signals, scale_receptive_fields
+from lit_lul.learners.update_rule.settings import RuleSettings
+from lit_lul.networks.mlp import MLP, Activations, Phi, full_precision
 
 
 class Update(NamedTuple):

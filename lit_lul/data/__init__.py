@@ -1,0 +1,1 @@
+"""Arrays that tasks are made of, and where they come from."""

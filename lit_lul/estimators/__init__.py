@@ -1,0 +1,1 @@
+"""From an unroll and its score to a gradient of θ."""

@@ -1,0 +1,1 @@
+"""Files: θ, φ, rows of tables, configurations; written atomically, never unpickled."""

@@ -1,0 +1,1 @@
+"""What is meta-learned: modules whose parameters are θ."""

@@ -1,0 +1,1 @@
+"""Networks that learners train; their parameters are φ."""

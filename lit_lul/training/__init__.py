@@ -1,0 +1,1 @@
+"""Meta-training in Lightning: module, data, checkpoints, logs."""
