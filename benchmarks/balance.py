@@ -3,9 +3,9 @@
     python benchmarks/balance.py --config configs/paper.yaml --ranks 2 8 32 --timed 16
 
 Ranks wait for each other once per outer step: 1.00 is perfect, and at 1.25 a fifth of the time goes
-by waiting. The cost of a truncation is `inner_step_cost` times its inner steps, with the curricula
-at their end; the sampler as it is, and to compare one whose cohorts draw their inner steps,
-architectures and families each for itself. With --timed, so many truncations of one task are run,
+by waiting. A truncation costs its network's `cost` times its inner steps, with the curricula at
+their end; the sampler as it is, and to compare one whose cohorts draw their inner steps,
+networks and families each for itself. With --timed, so many truncations of one task are run,
 forward and backward, to see whether seconds follow the costs.
 """
 
@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 from rich.table import Table
-from sampling import DEVICE, instantiate, unroll_seconds
+from sampling import instantiate, truncation_of, unroll_seconds
 
-from lit_lul.tasks.balance import Stratum, inner_step_cost
-from lit_lul.tasks.batch import make_batch
-from lit_lul.tasks.cohorts import CohortSampler
-from lit_lul.tasks.draw import TruncationDraw
+from lit_lul.tasks.balance import Stratum
+from lit_lul.tasks.plan import Plan
+from lit_lul.tasks.source import Seeds
+from lit_lul.tasks.stream import TaskStream
 from lit_lul.training.datamodule import TaskDataModule
 from lit_lul.training.module import MetaLightningModule
 
@@ -32,49 +32,50 @@ AT_THE_END = 10**9
 """An outer step at which curricula are over."""
 
 
-def sampler_of(data: TaskDataModule, total: int, independent: bool) -> CohortSampler:
-    """A sampler of so many cohorts, in their strata or each on its own."""
-    sampler = data._sampler(data._training, data.seed, total, 0)
+def stream_of(data: TaskDataModule, total: int, independent: bool) -> TaskStream:
+    """A stream of so many cohorts, in their strata or each on its own."""
+    stream = data.stream(data.training, replace(data.sizes, cohorts=total))
     if independent:
-        sampler._strata = [Stratum((0.0, 1.0), (0.0, 1.0))] * total
-    return sampler
+        stream.strata = [Stratum((0.0, 1.0), (0.0, 1.0))] * total
+    return stream
 
 
 def truncations(
-    sampler: CohortSampler, total: int, outer_steps: int, independent: bool
-) -> Iterator[TruncationDraw]:
-    """Truncations of new cohorts, the cohorts of one outer step after those of another."""
+    stream: TaskStream, total: int, outer_steps: int, independent: bool
+) -> Iterator[tuple[Plan, int]]:
+    """Truncations of new cohorts and their inner steps, one outer step after another."""
     rng = np.random.default_rng(0)
-    for _ in range(outer_steps):
-        shared = sampler.unroll_length.sample(AT_THE_END, rng)
+    for outer_step in range(outer_steps):
+        shared = stream.unroll_length.sample(AT_THE_END, rng)
         for cohort in range(total):
-            own = sampler.unroll_length.sample(AT_THE_END, rng)
-            yield sampler.draw(cohort, True, 0, own if independent else shared, rng, rng)
+            own = stream.unroll_length.sample(AT_THE_END, rng)
+            steps = own if independent else shared
+            seeds = Seeds([outer_step, cohort, 1], [outer_step, cohort, 2])
+            family = stream.sample_family(stream.strata[cohort], rng)
+            yield stream.plan(cohort, family, steps, seeds), steps
 
 
-def cost(draw: TruncationDraw) -> float:
+def cost(plan: Plan, steps: int) -> float:
     """What a truncation should cost, per task."""
-    return len(draw.unlabelled_rows) * inner_step_cost(draw.base_model.sizes)
+    return steps * plan.network.cost
 
 
 def imbalance(data: TaskDataModule, ranks: int, cohorts: int, independent: bool) -> float:
     """Mean over outer steps of the busiest rank's cost by the mean rank's."""
     total = ranks * cohorts
-    sampler = sampler_of(data, total, independent)
-    draws = truncations(sampler, total, TRUNCATIONS // total, independent)
-    of_ranks = np.array([cost(draw) for draw in draws]).reshape(-1, ranks, cohorts).sum(axis=2)
+    stream = stream_of(data, total, independent)
+    planned = truncations(stream, total, TRUNCATIONS // total, independent)
+    of_ranks = np.array([cost(*plan) for plan in planned]).reshape(-1, ranks, cohorts).sum(axis=2)
     return float((of_ranks.max(axis=1) / of_ranks.mean(axis=1)).mean())
 
 
 def correlation(module: MetaLightningModule, data: TaskDataModule, count: int) -> float:
     """Of the seconds that truncations take with their costs."""
     seconds, costs = [], []
-    sampler = sampler_of(data, count, independent=True)
-    for draw in truncations(sampler, 1, count + WARM_UP, independent=True):
-        images = data._on_device[draw.source]
-        batch = make_batch(draw.to(DEVICE), images, data.augmentation.max_shift)
-        seconds.append(unroll_seconds(module, batch))
-        costs.append(cost(draw))
+    stream = stream_of(data, count, independent=True)
+    for plan, steps in truncations(stream, 1, count + WARM_UP, independent=True):
+        seconds.append(unroll_seconds(module, truncation_of(plan, data.sizes.tasks)))
+        costs.append(cost(plan, steps))
     return float(np.corrcoef(seconds[WARM_UP:], costs[WARM_UP:])[0, 1])
 
 
@@ -86,6 +87,7 @@ def main() -> None:
     arguments.add_argument("--timed", type=int, default=0)
     args = arguments.parse_args()
     module, data = instantiate(args.config)
+    module.learner.prepare(module.compile_learner)
     data.prepare_data()
     data.setup("fit")
     cohorts, batch_size = data.sizes.cohorts, data.sizes.batch_size

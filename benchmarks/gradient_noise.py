@@ -15,6 +15,7 @@ cohort's labelled draws, or its unlabelled minibatches, are drawn anew at the sa
 import argparse
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +24,20 @@ import torch
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
-from sampling import DEVICE, instantiate
+from sampling import instantiate, truncation_of
 from torch import Tensor
 
 from lit_lul.errors import InvalidInput
+from lit_lul.estimators.estimator import Truncation, seeded
 from lit_lul.estimators.truncated_backprop import unroll
-from lit_lul.networks.mlp import Phi
-from lit_lul.tasks.batch import UnrollBatch, make_batch
-from lit_lul.tasks.draw import TruncationDraw
+from lit_lul.learners import State
+from lit_lul.tasks.source import Seeds
 from lit_lul.training.allocator import keep_freed_memory
 from lit_lul.training.checkpoints import AtomicCheckpointIO
 from lit_lul.training.datamodule import TaskDataModule
 from lit_lul.training.module import MetaLightningModule
 
+CPU = torch.device("cpu")
 TASKS, PAST, FIRST, SECOND = 1, 2, 3, 4
 """What a generator is for; part of its seed."""
 
@@ -57,53 +59,38 @@ class Gradients:
         self.data: TaskDataModule
         self.module, self.data = instantiate(config)
         state = checkpoint["state_dict"]
-        self.module.rule.load_state_dict(
-            {n.removeprefix("rule."): t for n, t in state.items() if n.startswith("rule.")}
-        )
+        names = [name for name in state if name.startswith("learner.")]
+        self.module.learner.load_state_dict({n.removeprefix("learner."): state[n] for n in names})
         moments = checkpoint["optimizer_states"][0]["state"]
         second = [moments[i]["exp_avg_sq"].flatten() for i in sorted(moments)]
         self.scale = torch.cat(second).sqrt() + 1e-8
         self.data.prepare_data()
         self.data.setup("fit")
         self.cohorts, self.precision = cohorts, precision
-        self.sampler = self.data._sampler(self.data._training, self.data.seed, cohorts, 0)
+        sizes = replace(self.data.sizes, cohorts=cohorts)
+        self.stream = self.data.stream(self.data.training, sizes)
 
-    def batch(self, cohort: int, steps: int, purpose: int) -> UnrollBatch:
+    def truncation(self, cohort: int, steps: int, purpose: int) -> Truncation:
         """A truncation of a cohort, whose tasks are always the same."""
-        tasks, own = (np.random.default_rng([cohort, p]) for p in (TASKS, purpose))
-        draw: TruncationDraw = self.sampler.draw(cohort, True, 0, steps, tasks, own)
-        images = self.data._on_device[draw.source]
-        return make_batch(draw.to(DEVICE), images, self.data.augmentation.max_shift)
+        rng = np.random.default_rng(cohort)
+        family = self.stream.sample_family(self.stream.strata[cohort], rng)
+        plan = self.stream.plan(cohort, family, steps, Seeds([cohort, TASKS], [cohort, purpose]))
+        return truncation_of(plan, self.data.sizes.tasks)
 
-    def advance(self, cohort: int) -> Phi:
-        """φ at an age of its own, evenly spread over the first problems' length."""
+    def advance(self, cohort: int) -> State:
+        """The state at an age of its own, evenly spread over the first problems' length."""
         age = 1 + int(self.data.problem_length.first * cohort / self.cohorts)
-        past = self.batch(cohort, age, PAST)
-        phi = past.base_model.init(
-            past.unlabelled.shape[1], torch.Generator().manual_seed(past.phi_seed)
-        )
+        past, learner = self.truncation(cohort, age, PAST), self.module.learner
         with torch.no_grad(), self._autocast():
-            for x in past.unlabelled:
-                phi = self.module.rule(past.base_model, phi, x)
-        return phi
+            start = learner.start(past.network, past.tasks, seeded(past.start_seed, CPU))
+            return unroll(learner, past.network, start, past.batches)
 
-    def gradient(self, phi: Phi, batch: UnrollBatch) -> Tensor:
+    def gradient(self, state: State, truncation: Truncation) -> Tensor:
         """Of θ, as one vector, divided by Adam's scale."""
-        rule = self.module.rule
-        rule.zero_grad()
+        module = self.module
         with self._autocast():
-            result = unroll(
-                rule,
-                self.module.objective,
-                batch.base_model,
-                phi,
-                batch.unlabelled,
-                batch.labelled,
-                self.module.recompute,
-            )
-            torch.autograd.backward(result.loss.mean())
-        parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in rule.parameters()]
-        return torch.cat([part.flatten() for part in parts]) / self.scale
+            outcome = module.estimator(module.learner, module.objective, state, truncation)
+        return outcome.gradient / self.scale
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast("cpu", self.precision, enabled=self.precision != torch.float32)
@@ -114,19 +101,18 @@ def measure(gradients: Gradients, what: str) -> list[str]:
     vectors, seconds, labels, minibatches = [], [], [], []
     steps = round(sum(gradients.data.unroll_length.first) / 2)
     for cohort in track(range(gradients.cohorts), what, transient=True):
-        phi = gradients.advance(cohort)
-        other = gradients.batch(cohort, steps, SECOND)
-        gradients.gradient(phi, other)  # warm-up: compiles what this size needs
+        state = gradients.advance(cohort)
+        other = gradients.truncation(cohort, steps, SECOND)
+        gradients.gradient(state, other)  # warm-up: compiles what this size needs
         start = time.perf_counter()
-        batch = gradients.batch(cohort, steps, FIRST)
-        vector = gradients.gradient(phi, batch)
+        first = gradients.truncation(cohort, steps, FIRST)
+        vector = gradients.gradient(state, first)
         seconds.append(time.perf_counter() - start)
         vectors.append(vector)
-        kept = batch.labelled
-        batch.labelled = other.labelled
-        labels.append(vector @ gradients.gradient(phi, batch))
-        batch.labelled, batch.unlabelled = kept, other.unlabelled
-        minibatches.append(vector @ gradients.gradient(phi, batch))
+        relabelled = replace(first, labelled=other.labelled)
+        labels.append(vector @ gradients.gradient(state, relabelled))
+        resampled = replace(first, batches=other.batches)
+        minibatches.append(vector @ gradients.gradient(state, resampled))
     products = torch.stack(vectors) @ torch.stack(vectors).T
     n, squared = len(products), products.diag().mean()
     share = (products.sum() - products.diag().sum()) / (n * (n - 1)) / squared

@@ -30,13 +30,13 @@ from measure import (
 from rich.console import Console
 from rich.table import Table
 
-from lit_lul.learners.update_rule import RuleSettings
-from lit_lul.networks.mlp import MLP
+from lit_lul.learners import UpdateSettings
+from lit_lul.networks import MLP
 from lit_lul.training.allocator import keep_freed_memory
 
 QUICK_START = Case("quick start", MLP((64, 32, 32)), tasks=8, batch_size=32)
 SMALL = Case("small", MLP((196, 64, 64, 32)), tasks=4, batch_size=64)
-PAPER = Case("paper", MLP((196, 128, 128, 128, 128, 32)), 1, 128, RuleSettings())
+PAPER = Case("paper", MLP((196, 128, 128, 128, 128, 32)), 1, 128, UpdateSettings())
 EAGER = Variant("eager", compiled=False)
 COMPILED = Variant("compiled", compiled=True)
 BF16 = Variant("compiled, bf16", compiled=True, dtype=torch.bfloat16)
@@ -113,8 +113,8 @@ def costs(device: str, least: float) -> tuple[Table, dict[str, list[tuple[int, f
     curves: dict[str, list[tuple[int, float, float]]] = {}
     for along, cases in ALONG.items():
         curves[along] = []
-        for size, base_model, batch_size in cases:
-            case = replace(SMALL, base_model=base_model, batch_size=batch_size)
+        for size, network, batch_size in cases:
+            case = replace(SMALL, network=network, batch_size=batch_size)
             step = Step(case, COMPILED, device)
             per_task = seconds(step.gradient, least) / case.tasks
             flops = 3 * operations(case) / case.tasks

@@ -12,19 +12,19 @@ from pathlib import Path
 import torch
 
 from lit_lul.errors import InvalidInput
-from lit_lul.files.theta import check_same, load_rule, save_rule
-from lit_lul.learners.update_rule import UnsupervisedUpdate
+from lit_lul.files.theta import check_settings, described, load_learner, save_learner
+from lit_lul.learners import Learner
 
 
-def mean_rule(paths: list[Path]) -> UnsupervisedUpdate:
+def mean_rule(paths: list[Path]) -> Learner:
     """A rule whose θ is the mean of those in the files.
 
     Raises:
         InvalidInput: when a file is no rule, or of other settings than the first.
     """
-    rules = [load_rule(path) for path in paths]
+    rules = [load_learner(path) for path in paths]
     for path, rule in zip(paths, rules, strict=True):
-        check_same(path, vars(rule.settings), vars(rules[0].settings))
+        check_settings(path, described(rule), described(rules[0]))
     thetas = [rule.state_dict() for rule in rules]
     mean = {name: torch.stack([theta[name] for theta in thetas]).mean(0) for name in thetas[0]}
     rules[0].load_state_dict(mean)
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--out", required=True, type=Path)
     arguments = parser.parse_args()
     try:
-        save_rule(mean_rule(arguments.theta), arguments.out)
+        save_learner(mean_rule(arguments.theta), arguments.out)
     except InvalidInput as error:
         sys.exit(f"error: {error}")
 

@@ -16,13 +16,13 @@ from torch.utils.benchmark import Timer
 from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
-from lit_lul.learners.update_rule import RuleSettings, UnsupervisedUpdate
-from lit_lul.learners.update_rule.norm import compile_norms
-from lit_lul.networks.mlp import MLP
+from lit_lul.learners import Batch, UnsupervisedUpdate, UpdateSettings
+from lit_lul.networks import MLP
+from lit_lul.trees import to_device
 
 PRODUCT_SIZE = 2048
 COPY_BYTES = 2**28
-HALF_CHANNELS = RuleSettings(hidden_channels=32, error_channels=16, top_channels=32)
+HALF_CHANNELS = UpdateSettings(hidden_channels=32, error_channels=16, top_channels=32)
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,10 @@ class Case:
     """A rule and what it is applied to."""
 
     name: str
-    base_model: MLP
+    network: MLP
     tasks: int
     batch_size: int
-    rule: RuleSettings = HALF_CHANNELS
+    rule: UpdateSettings = HALF_CHANNELS
 
 
 @dataclass(frozen=True)
@@ -50,31 +50,32 @@ class Step:
 
     def __init__(self, case: Case, variant: Variant, device: str) -> None:
         torch.manual_seed(0)
-        self.base_model, self.variant, self.device = case.base_model, variant, device
+        self.network, self.variant, self.device = case.network, variant, device
         self.rule = UnsupervisedUpdate(case.rule).to(device)
         if variant.compiled:
-            compile_norms(self.rule)
-        phi = case.base_model.init(case.tasks, torch.Generator().manual_seed(0))
-        self.phi = phi.map(lambda p: p.to(device))
-        inputs = case.base_model.sizes[0]
-        self.x = torch.rand(case.tasks, case.batch_size, inputs, device=device)
+            self.rule.prepare(compile=True)
+        start = self.rule.start(case.network, case.tasks, torch.Generator().manual_seed(0))
+        self.state = to_device(start, torch.device(device))
+        x = torch.rand(case.tasks, case.batch_size, case.network.inputs, device=device)
+        self.batch = Batch(x)
 
     def forward(self) -> None:
         """Without gradient."""
         with torch.no_grad(), self._precision():
-            self.rule(self.base_model, self.phi, self.x)
+            self.rule(self.network, self.state, self.batch)
 
     def gradient(self, recompute: bool = False, steps: int = 1) -> None:
         """With the gradient of θ through so many steps."""
-        phi = self.phi
+        state = self.state
         with self._precision():
             for _ in range(steps):
-                phi = (
-                    checkpoint(self.rule, self.base_model, phi, self.x, use_reentrant=False)
+                state = (
+                    checkpoint(self.rule, self.network, state, self.batch, use_reentrant=False)
                     if recompute
-                    else self.rule(self.base_model, phi, self.x)
+                    else self.rule(self.network, state, self.batch)
                 )
-        torch.stack([w.square().sum() for w in phi.weights]).sum().backward()
+        weights = self.rule.parameters_of(state)["weights"]
+        torch.stack([w.square().sum() for w in weights]).sum().backward()
 
     def _precision(self) -> AbstractContextManager[Any]:
         if self.variant.dtype == torch.float32:

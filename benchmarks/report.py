@@ -1,24 +1,19 @@
-"""The report on rules: a table per probe, what beats each rule, and a picture per probe."""
+"""The report on learners: a table per probe, what beats each of them, and a picture per probe."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import cycle
 from pathlib import Path
 
-from matplotlib import colormaps
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from report_figure import draw_report
 from result_rows import Row
 
-from lit_lul.evaluation.baselines import BASELINES, CENTROIDS, COMPONENTS
+from lit_lul.evaluation.baselines import BASELINES, CENTROIDS, COMPONENTS, RANDOM_NETWORK
 from lit_lul.evaluation.curve import Curve
 from lit_lul.evaluation.held_out import HeldOut
-from lit_lul.evaluation.picture import draw_line
 from lit_lul.files.atomic import replace_file
-from lit_lul.objectives.few_shot_ridge import ObjectiveSettings
+from lit_lul.objectives.few_shot_ridge import FewShotRidge
 
 RANDOM_INITIALISATION = "random initialisation"
-COLUMNS_OF_PLOTS = 4
 
 
 @dataclass(frozen=True)
@@ -28,7 +23,7 @@ class Report:
     Attributes:
         command: that measures all of it.
         precision: of the hidden states.
-        objective: settings of the ridge.
+        ridge: its settings.
         held_out: entries of the configuration, by dataset.
         rules: names of the rules that are reported on.
         embedding_units: E, of all of them.
@@ -37,7 +32,7 @@ class Report:
 
     command: str
     precision: str
-    objective: ObjectiveSettings
+    ridge: FewShotRidge
     held_out: Mapping[str, HeldOut]
     rules: Sequence[str]
     embedding_units: int
@@ -81,7 +76,7 @@ def write_report(report: Report, out: Path) -> None:
             draw_report(probe, measured).savefig(temporary, format="png", dpi=110)
         parts += [
             f"## {probe.capitalize()}",
-            table(measured, probe),
+            table(measured, probe, report.held_out),
             "\n".join(f"- {losses(report.rules, rule, measured, probe)}" for rule in report.rules),
             f"![{probe}: accuracy against inner steps]({picture.relative_to(out.parent)})",
         ]
@@ -89,15 +84,18 @@ def write_report(report: Report, out: Path) -> None:
         temporary.write_text("\n\n".join(parts) + "\n")
 
 
-def table(measured: Mapping[str, Mapping[str, Row]], probe: str) -> str:
+def table(
+    measured: Mapping[str, Mapping[str, Row]], probe: str, held_out: Mapping[str, HeldOut]
+) -> str:
     """A markdown table: a line per dataset, a column per baseline and rule, the best in bold."""
     names = list(next(iter(measured.values())))
-    lines = [["dataset", "inner steps", *names], ["---"] * (2 + len(names))]
+    lines = [["dataset", "protocol", "inner steps", *names], ["---"] * (3 + len(names))]
     for dataset, rows in measured.items():
         curves = [rows[name].curve(probe) for name in names]
         best = max(curve.mean[-1] for curve in curves)
         cells = [_cell(curve, curve.mean[-1] == best) for curve in curves]
-        lines.append([dataset, f"{curves[-1].steps[-1]:,}", *cells])
+        protocol = held_out[dataset].protocol
+        lines.append([dataset, protocol, f"{curves[-1].steps[-1]:,}", *cells])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -125,38 +123,8 @@ def losses(
     return f"`{rule}` loses on {', '.join(beaten)}." if beaten else f"`{rule}` loses nowhere."
 
 
-def draw_report(probe: str, measured: Mapping[str, Mapping[str, Row]]) -> Figure:
-    """Accuracy against inner steps, a plot per dataset; baselines are horizontal lines."""
-    columns = min(COLUMNS_OF_PLOTS, len(measured))
-    lines = -(-len(measured) // columns)
-    figure = Figure(figsize=(1 + 3.4 * columns, 1 + 2.8 * lines), layout="constrained")
-    plots = figure.subplots(lines, columns, squeeze=False).flatten()
-    for plot, (dataset, rows) in zip(plots, measured.items(), strict=False):
-        _draw_dataset(plot, dataset, rows, probe)
-    for plot in plots[len(measured) :]:
-        plot.axis("off")
-    handles, labels = plots[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), columns + 1))
-    figure.suptitle(f"few-shot accuracy against inner steps, {probe}")
-    return figure
-
-
-def _draw_dataset(plot: Axes, dataset: str, rows: Mapping[str, Row], probe: str) -> None:
-    # a listed colormap, which has its colours; matplotlib's types know the general kind alone
-    colour = cycle(colormaps["tab10"].colors)  # type: ignore[attr-defined]
-    for name, row in rows.items():
-        curve = row.curve(probe)
-        if len(curve.steps) > 1:
-            draw_line(plot, curve, next(colour), "-", name)
-        elif name in BASELINES:
-            plot.axhline(curve.mean[0], color=next(colour), linestyle="--", label=name)
-    plot.set_title(dataset)
-    plot.grid(alpha=0.3)
-
-
 def _introduction(report: Report, out: Path) -> str:
     missing = [dataset for dataset, rows in report.rows.items() if rows is None]
-    objective = report.objective
     protocols: dict[str, list[str]] = {}
     for dataset, rows in report.rows.items():
         if rows is not None:
@@ -174,15 +142,20 @@ rules learn from the training split without labels, and all features are probed 
 
 {lines}
 
-*Ridge* is the meta-objective's regression (λ = {objective.ridge:g}, preset {objective.preset}),
-*logistic* scikit-learn's logistic regression. *PCA* has {COMPONENTS} components, *k-means*
-{CENTROIDS} centroids with triangle activation (Coates & Ng, 2012), both fitted to the training
-split; no features are whitened or standardised. Networks have an embedding of
-{report.embedding_units} units. The untrained rule has the settings of the trained one and θ as it
-is initialised; rules count after the last inner step, with hidden states in {report.precision}. The
-best of each line is bold. Below each table is what beats a rule without being a trained one, the
-strongest per dataset, and by how much on the same draws. The accuracy of every draw at every probed
-step is in `{out.stem}/<dataset>.json`.{_not_measured(missing)}"""
+*Inductive* embeds every labelled row alone, with batch-norm statistics of unlabelled rows that stay
+fixed; *transductive* has the labelled rows of a draw share their own statistics, balanced by class
+as they are.
+
+*Ridge* is the objective's regression (λ = {report.ridge.ridge:g}), *logistic* scikit-learn's
+logistic regression. *PCA* has {COMPONENTS} components, *k-means* {CENTROIDS} centroids with
+triangle activation (Coates & Ng, 2012), both fitted to the training split; *{RANDOM_NETWORK}* is
+all activations of the network that rules start from, always inductive; no features are whitened or
+standardised. Networks have an embedding of {report.embedding_units} units. The untrained rule has
+the settings of the trained one and θ as it is initialised; rules count after the last inner step,
+with hidden states in {report.precision}. The best of each line is bold. Below each table is what
+beats a rule without being a trained one, the strongest per dataset, and by how much on the same
+draws. The accuracy of every draw at every probed step is in
+`{out.stem}/<dataset>.json`.{_not_measured(missing)}"""
 
 
 def _not_measured(datasets: Sequence[str]) -> str:
@@ -191,9 +164,10 @@ def _not_measured(datasets: Sequence[str]) -> str:
 
 def _protocol(held_out: HeldOut) -> str:
     """What datasets may differ in, apart from where they come from."""
-    units = ", ".join(map(str, held_out.hidden_units))
+    statistics = f" (statistics of up to {held_out.statistics_rows:,} rows)"
     return (
+        f"{held_out.protocol}{statistics if held_out.protocol == 'inductive' else ''}, "
         f"{held_out.labels_per_class} labels and up to {held_out.tests_per_class} test examples "
-        f"per class, {held_out.draws} draws of seed {held_out.seed}, hidden layers of {units} "
-        f"units, {held_out.activation}, minibatches of {held_out.batch_size}"
+        f"per class, {held_out.draws} draws of seed {held_out.seed}, `{held_out.networks}`, "
+        f"minibatches of {held_out.batch_size}"
     )

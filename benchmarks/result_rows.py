@@ -1,11 +1,11 @@
-"""Rows of the report on rules: what is measured on a dataset, and the file that keeps it."""
+"""Rows of the report on learners: what is measured on a dataset, and the file that keeps it."""
 
 import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,20 @@ from rich.console import Console
 from torch import Tensor
 
 from lit_lul.errors import InvalidInput
-from lit_lul.evaluation.baselines import BASELINES, CENTROIDS, COMPONENTS, measure_baselines
+from lit_lul.evaluation.baselines import (
+    BASELINES,
+    CENTROIDS,
+    COMPONENTS,
+    RANDOM_NETWORK,
+    measure_baselines,
+)
 from lit_lul.evaluation.curve import Curve, roll_out_draws
-from lit_lul.evaluation.held_out import HeldOut
+from lit_lul.evaluation.held_out import HeldOut, describe
 from lit_lul.evaluation.held_out_data import HeldOutData
 from lit_lul.files.atomic import replace_file
-from lit_lul.learners.update_rule import UnsupervisedUpdate
-from lit_lul.objectives.few_shot_ridge import MetaObjective
+from lit_lul.files.theta import described
+from lit_lul.learners.learner import Learner
+from lit_lul.objectives.few_shot_ridge import FewShotRidge
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16}
@@ -60,18 +67,20 @@ class Dataset:
     Args:
         name: of the dataset.
         held_out: its entry of the configuration.
-        objective: gives the ridge.
+        ridge: one of the probes.
+        embedding_units: E of the random network.
         precision: of the hidden states, a key of `PRECISIONS`.
         file: JSON, written anew after every measurement.
         data_root: folder that is searched for the data first.
 
     Raises:
-        InvalidInput: when the file is there and is none of this kind.
+        InvalidInput: when the file exists and holds something else.
     """
 
     name: str
     held_out: HeldOut
-    objective: MetaObjective
+    ridge: FewShotRidge
+    embedding_units: int
     precision: str
     file: Path
     data_root: str | None
@@ -90,25 +99,26 @@ class Dataset:
     @property
     def protocol(self) -> dict[str, Any]:
         """All that a rule's numbers depend on, apart from θ."""
-        held_out = {k: v for k, v in asdict(self.held_out).items() if k != "every_n_outer_steps"}
-        return {"held_out": held_out, "objective": vars(self.objective.settings)}
+        return {"held_out": self.held_out.describe(), "ridge": describe(self.ridge)}
 
-    def rows(self, rules: Mapping[str, UnsupervisedUpdate]) -> dict[str, Row] | None:
+    def rows(self, rules: Mapping[str, Learner]) -> dict[str, Row] | None:
         """Baselines' and rules' rows by name; None where one is missing or has another key."""
         keys = self._baseline_keys() | {name: self._key_of(rule) for name, rule in rules.items()}
         current = {n: self._rows[n] for n, key in keys.items() if self._has(n, key)}
         return current if len(current) == len(keys) else None
 
-    def measure(self, rules: Mapping[str, UnsupervisedUpdate], console: Console) -> None:
+    def measure(self, rules: Mapping[str, Learner], console: Console) -> None:
         """Measure what is missing or has another key, and say how far it is.
 
         Raises:
-            InvalidInput: when the data cannot be had or the file cannot be written.
+            InvalidInput: when the data are missing or the file cannot be written.
         """
         keys = self._baseline_keys()
         if not all(self._has(name, key) for name, key in keys.items()):
             console.print(f"{self.name}: {', '.join(BASELINES)}")
-            measured = measure_baselines(self.objective, self._load(), self.held_out)
+            measured = measure_baselines(
+                self.ridge, self._load(), self.held_out, self.embedding_units
+            )
             for name, accuracy in measured.items():
                 self._keep(name, keys[name], [0], accuracy.unsqueeze(1))
         for name, rule in rules.items():
@@ -119,15 +129,15 @@ class Dataset:
             steps = list(self.held_out.probe_steps)
             self._keep(name, key, steps, self._roll_out(name, rule, console))
 
-    def _roll_out(self, name: str, rule: UnsupervisedUpdate, console: Console) -> Tensor:
-        """Accuracy of a rule, (probes, steps, draws)."""
+    def _roll_out(self, name: str, rule: Learner, console: Console) -> Tensor:
+        """Accuracy of a rule on `DEVICE`, (probes, steps, draws)."""
         tell = _progress(f"{self.name}: {name}", self.held_out, console)
-        hook = rule.to(DEVICE).register_forward_hook(lambda *_: tell())
+        hook = rule.register_forward_hook(lambda *_: tell())
         try:
             with _autocast(self.precision):
                 numbers = range(self.held_out.draws)
                 return roll_out_draws(
-                    rule, self.objective, self._load(), self.held_out, numbers
+                    rule, self.ridge, self._load(), self.held_out, numbers
                 ).accuracy
         finally:
             hook.remove()
@@ -150,16 +160,16 @@ class Dataset:
             temporary.write_text(json.dumps(content))
 
     def _baseline_keys(self) -> dict[str, str]:
-        sizes = {"PCA": COMPONENTS, "k-means": CENTROIDS}
+        units = self.embedding_units
+        sizes = {"PCA": COMPONENTS, "k-means": CENTROIDS, RANDOM_NETWORK: units}
         return {name: _digest([self.protocol, name, sizes.get(name)]) for name in BASELINES}
 
-    def _key_of(self, rule: UnsupervisedUpdate) -> str:
+    def _key_of(self, rule: Learner) -> str:
         theta = hashlib.sha256()
         for name, tensor in sorted(rule.state_dict().items()):
             theta.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
             theta.update(tensor.cpu().numpy().tobytes())
-        settings = vars(rule.settings)
-        return _digest([self.protocol, self.precision, settings, theta.hexdigest()])
+        return _digest([self.protocol, self.precision, described(rule), theta.hexdigest()])
 
 
 def _digest(content: object) -> str:

@@ -1,14 +1,14 @@
-"""Measure rules and baselines on held-out data, and write the report.
+"""Measure learners and baselines on held-out data, and write the report.
 
     python benchmarks/results.py --rules NAME_OR_PATH ... --config configs/results.yaml \
         --out docs/results.md
 
-Every dataset under `held_out` of the configuration: raw inputs, principal components and k-means
-features, the network as it is initialised, the untrained rule, and the rules, all on the same
-draws. Beside `results.md` the folder `results` gets a JSON file per dataset, with the accuracy of
-every draw, and a picture per probe. What these files hold is not measured again while protocol, θ
-and precision are the same, so a run that was ended goes on, and processes may share the datasets
-out with --datasets. The report has the datasets that are whole.
+Every dataset under `held_out` of the configuration: raw inputs, principal components, k-means
+features, all layers of a random network, the network as it is initialised, the untrained rule, and
+the rules, all on the same draws. Beside `results.md` the folder `results` gets a JSON file per
+dataset, with the accuracy of every draw, and a picture per probe. What these files hold is not
+measured again while protocol, θ and precision are the same, so a run that was stopped resumes, and
+processes may share the datasets with --datasets. The report has the datasets that are complete.
 """
 
 import argparse
@@ -24,18 +24,19 @@ from jsonargparse import ArgumentParser
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from report import RANDOM_INITIALISATION, Report, write_report
-from result_rows import PRECISIONS, Dataset
+from result_rows import DEVICE, PRECISIONS, Dataset
 from rich.console import Console
 
 from lit_lul.errors import InvalidInput
 from lit_lul.evaluation.baselines import BASELINES
 from lit_lul.evaluation.held_out import HeldOut
 from lit_lul.evaluation.held_out_curve import UNTRAINED_SEED
+from lit_lul.evaluation.probes import ridge_of
 from lit_lul.files.configs import load_config
-from lit_lul.files.theta import load_rule
-from lit_lul.learners.update_rule import RuleSettings, UnsupervisedUpdate
-from lit_lul.learners.update_rule.norm import compile_norms
-from lit_lul.objectives.few_shot_ridge import MetaObjective, ObjectiveSettings
+from lit_lul.files.theta import load_learner
+from lit_lul.learners.learner import Learner
+from lit_lul.objectives.few_shot_ridge import FewShotRidge
+from lit_lul.objectives.objective import Objective
 from lit_lul.training.allocator import keep_freed_memory
 
 UNTRAINED = "untrained rule"
@@ -45,7 +46,8 @@ class Protocol(NamedTuple):
     """What a configuration says of a report."""
 
     held_out: dict[str, HeldOut]
-    objective: MetaObjective
+    ridge: FewShotRidge
+    """The objective, or default settings where it is another."""
     data_root: str | None
     """Folder of datasets."""
     compile: bool
@@ -60,68 +62,74 @@ def load_protocol(config: Path) -> Protocol:
     """
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--held_out", type=dict[str, HeldOut], required=True)
-    parser.add_argument("--objective", type=ObjectiveSettings, required=True)
+    parser.add_argument("--objective", type=Objective, default=FewShotRidge())
     try:
         values: Any = OmegaConf.to_container(load_config(config), resolve=True)
         model = values.get("model", {})
-        parsed = parser.parse_object(
-            {"held_out": values.get("held_out"), "objective": model.get("objective")}
-        )
+        given = {"held_out": values.get("held_out")}
+        if "objective" in model:
+            given["objective"] = model["objective"]
+        parsed = parser.parse_object(given)
     except (ArgumentError, OmegaConfBaseException) as error:
         raise InvalidInput(f"{config}: {' '.join(str(error).split())}") from error
     made = parser.instantiate(parsed)
     return Protocol(
         made.held_out,
-        MetaObjective(made.objective),
+        ridge_of(made.objective),
         values.get("data", {}).get("data_root"),
         bool(model.get("compile", False)),
     )
 
 
-def load_rules(names: Sequence[str]) -> dict[str, UnsupervisedUpdate]:
-    """Rules by the names of their files, one untrained rule of each of their settings first.
+def load_learners(names: Sequence[str]) -> dict[str, Learner]:
+    """Learners by the names of their files, an untrained one of each class and settings first.
 
     Raises:
-        InvalidInput: when a rule cannot be had, two have the same name, or their networks differ.
+        InvalidInput: for a file that is missing or invalid, two of the same name, or embeddings of
+            unlike width.
     """
-    rules = {Path(name).stem: load_rule(name) for name in names}
+    rules = {Path(name).stem: load_learner(name) for name in names}
     if len(rules) < len(names) or rules.keys() & {*BASELINES, RANDOM_INITIALISATION, UNTRAINED}:
         raise InvalidInput(f"--rules {' '.join(names)}: expected files of names of their own")
-    widths = sorted({rule.settings.embedding_units for rule in rules.values()})
+    widths = sorted({rule.embedding_units for rule in rules.values()})
     if len(widths) > 1:
         raise InvalidInput(f"--rules: expected one number of embedding units, found {widths}")
-    settings: dict[str, RuleSettings] = {}
+    kinds: dict[str, Learner] = {}
     for name, rule in rules.items():
-        if rule.settings not in settings.values():
-            settings[f"{UNTRAINED} ({name})" if settings else UNTRAINED] = rule.settings
-    return {name: _untrained(s) for name, s in settings.items()} | rules
+        if not any(_same_kind(rule, other) for other in kinds.values()):
+            kinds[f"{UNTRAINED} ({name})" if kinds else UNTRAINED] = rule
+    return {name: _untrained(rule) for name, rule in kinds.items()} | rules
 
 
-def _untrained(settings: RuleSettings) -> UnsupervisedUpdate:
+def _same_kind(one: Learner, other: Learner) -> bool:
+    return type(one) is type(other) and one.settings == other.settings
+
+
+def _untrained(rule: Learner) -> Learner:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(UNTRAINED_SEED)
-        return UnsupervisedUpdate(settings)
+        return type(rule)(rule.settings)
 
 
 def run(args: argparse.Namespace) -> None:
     """Measure what is not on file, and write the report.
 
     Raises:
-        InvalidInput: for an option, rule, file or dataset that a person must change.
+        InvalidInput: for an invalid option, rule, file or dataset.
     """
     if args.out.suffix != ".md":
         raise InvalidInput(f"--out {args.out}: expected a name that ends in .md")
-    held_out, objective, data_root, compile_rules = load_protocol(args.config)
+    held_out, ridge, data_root, compile_rules = load_protocol(args.config)
     chosen = args.datasets or list(held_out)
     if unknown := [name for name in chosen if name not in held_out]:
         raise InvalidInput(f"--datasets {unknown[0]}: expected some of {', '.join(held_out)}")
-    rules = load_rules(args.rules)
-    if compile_rules:
-        for rule in rules.values():
-            compile_norms(rule)
+    rules = load_learners(args.rules)
+    units = rules[UNTRAINED].embedding_units
+    for rule in rules.values():
+        rule.to(DEVICE).prepare(compile=compile_rules)
     folder = args.out.with_suffix("")
     datasets = {
-        name: Dataset(name, h, objective, args.precision, folder / f"{name}.json", data_root)
+        name: Dataset(name, h, ridge, units, args.precision, folder / f"{name}.json", data_root)
         for name, h in held_out.items()
     }
     command = ["python", "benchmarks/results.py", "--rules", *args.rules]
@@ -134,10 +142,10 @@ def run(args: argparse.Namespace) -> None:
         report = Report(
             shlex.join(command),
             args.precision,
-            objective.settings,
+            ridge,
             held_out,
             [Path(rule).stem for rule in args.rules],
-            rules[UNTRAINED].settings.embedding_units,
+            units,
             rows,
         )
         write_report(report, args.out)

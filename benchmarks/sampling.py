@@ -2,15 +2,14 @@
 
     python benchmarks/sampling.py --config configs/quickstart.yaml
 
-Both run once per truncation of meta-training: drawing and making the batch (indices, images,
-augmentation), and the unroll with its gradient. Truncations after a warm-up.
+Both run once per truncation of meta-training: planning and realising it (indices, images,
+transforms), and the unroll with its gradient. Truncations after a warm-up.
 """
 
 import argparse
 import time
 from pathlib import Path
 from statistics import median
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -18,11 +17,12 @@ from jsonargparse import ArgumentParser
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from lit_lul.estimators.truncated_backprop import unroll
+from lit_lul.estimators.estimator import Truncation
 from lit_lul.files.configs import load_config
-from lit_lul.tasks.batch import UnrollBatch
+from lit_lul.tasks.plan import Plan
 from lit_lul.training.datamodule import TaskDataModule
 from lit_lul.training.module import MetaLightningModule
+from lit_lul.training.truncations import realise
 
 WARM_UP, COUNTED = 3, 15
 DEVICE = torch.device("cpu")
@@ -39,20 +39,16 @@ def instantiate(config: Path) -> tuple[MetaLightningModule, TaskDataModule]:
     return made.model, made.data
 
 
-def unroll_seconds(module: MetaLightningModule, batch: UnrollBatch) -> float:
-    """Seconds of a truncation with the gradient of θ, from new φ."""
-    phi = batch.base_model.init(batch.unlabelled.shape[1], torch.Generator().manual_seed(0))
+def truncation_of(plan: Plan, tasks: int) -> Truncation:
+    """The tensors of a plan, all inner steps' inputs made at once."""
+    truncation = realise(plan.to(DEVICE), DEVICE, torch.float32, tasks).truncation
+    return Truncation(**vars(truncation) | {"batches": list(truncation.batches)})
+
+
+def unroll_seconds(module: MetaLightningModule, truncation: Truncation) -> float:
+    """Seconds of a truncation of new tasks with the gradient of θ."""
     start = time.perf_counter()
-    result = unroll(
-        module.rule,
-        module.objective,
-        batch.base_model,
-        phi,
-        batch.unlabelled,
-        batch.labelled,
-        module.recompute,
-    )
-    torch.autograd.backward(result.loss.mean())
+    module.estimator(module.learner, module.objective, None, truncation)
     return time.perf_counter() - start
 
 
@@ -66,17 +62,15 @@ def main() -> None:
     module, data = instantiate(args.config)
     data.prepare_data()
     data.setup("fit")
-    # the three things that the loader reads of a trainer
-    data.trainer = SimpleNamespace(global_rank=0, world_size=1, max_steps=-1)  # type: ignore[assignment]
-    draws = iter(data.train_dataloader())
+    module.learner.prepare(module.compile_learner)
+    plans = iter(data.stream(data.training, seed=data.seed))
     sampling, unrolling = [], []
     for _ in range(WARM_UP + COUNTED):
         start = time.perf_counter()
-        moved = data.transfer_batch_to_device(next(draws), DEVICE, 0)
-        batch = data.on_after_batch_transfer(moved, 0)
+        truncation = truncation_of(next(plans), data.sizes.tasks)
         made = time.perf_counter()
         sampling.append(made - start)
-        unrolling.append(unroll_seconds(module, batch))
+        unrolling.append(unroll_seconds(module, truncation))
     sample, run = sum(sampling[WARM_UP:]), sum(unrolling[WARM_UP:])
     Console(highlight=False).print(
         f"{args.config.name}, {args.threads} threads: sampling {median(sampling) * 1e3:.1f} ms, "

@@ -1,23 +1,34 @@
-"""lit_lul: meta-train unsupervised learning rules, and use them."""
+"""lit_lul: meta-train learning rules, and use them."""
 
 from lit_lul.apply import Applied, apply_rule
 from lit_lul.errors import InvalidInput
-from lit_lul.files.theta import available_rules, load_rule, save_rule
-from lit_lul.learners.update_rule import RuleSettings, UnsupervisedUpdate
-from lit_lul.networks.mlp import MLP, Phi
-from lit_lul.objectives.few_shot_ridge import MetaObjective, ObjectiveSettings
+from lit_lul.files.theta import available_rules, load_learner, load_rule, save_learner
+from lit_lul.learners import (
+    Batch,
+    HebbianRule,
+    HebbianSettings,
+    Learner,
+    UnsupervisedUpdate,
+    UpdateSettings,
+)
+from lit_lul.networks import MLP, MLPs
+from lit_lul.objectives import FewShotRidge
 
 __all__ = [
     "MLP",
     "Applied",
+    "Batch",
+    "FewShotRidge",
+    "HebbianRule",
+    "HebbianSettings",
     "InvalidInput",
-    "MetaObjective",
-    "ObjectiveSettings",
-    "Phi",
-    "RuleSettings",
+    "Learner",
+    "MLPs",
     "UnsupervisedUpdate",
+    "UpdateSettings",
     "apply_rule",
     "available_rules",
+    "load_learner",
     "load_rule",
-    "save_rule",
+    "save_learner",
 ]

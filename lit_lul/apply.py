@@ -1,4 +1,4 @@
-"""Training a base model on a user's rows with a rule, and embedding them."""
+"""Training a network on a user's rows with a learner, and embedding rows with it."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,84 +10,47 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from lit_lul.data.image_datasets import ImageSource, load_images
 from lit_lul.errors import InvalidInput
 from lit_lul.evaluation.rollout import rollout
 from lit_lul.files.atomic import replace_file
 from lit_lul.files.phi import save_phi
-from lit_lul.files.rows import load_rows
-from lit_lul.files.theta import load_rule
-from lit_lul.learners.update_rule import UnsupervisedUpdate
-from lit_lul.networks.mlp import MLP, Phi
+from lit_lul.learners.learner import Learner
+from lit_lul.networks.mlp import MLP, LayerStatistics, MLPParams
+from lit_lul.trees import Tree, to_device
+
+CHUNK = 8192
+"""Rows that are embedded at once."""
 
 
 class Applied(NamedTuple):
-    """A base model that a rule has trained, and what it makes of its data."""
+    """A network that a learner has trained on rows, and their embeddings."""
 
-    base_model: MLP
+    network: MLP
     """The architecture, (N_0, hidden units, E)."""
-    phi: Phi
-    """Its φ, of one task (T = 1)."""
+    params: MLPParams
+    """Its φ, of one task (T = 1), for inputs in the order of the rows."""
+    statistics: LayerStatistics
+    """Batch statistics of all rows, with which rows are embedded."""
     embeddings: Tensor
-    """(n, E), in the order of the rows."""
+    """(n, E), in the order of the rows, on the device of φ."""
 
+    def embed(self, x: Tensor) -> Tensor:
+        """Embed other rows of the same kind, (n, N_0) in [0, 1]: (n, E), on the device of φ.
 
-def predict(
-    rule: Path,
-    output_folder: Path,
-    data_path: Path | None = None,
-    images: ImageSource | None = None,
-    data_root: str | None = None,
-    hidden_units: list[int] = [128, 128, 128, 128],
-    activation: str = "relu",
-    inner_steps: int = 100,
-    batch_size: int = 128,
-    seed: int = 0,
-) -> None:
-    """Train a fresh base model on unlabelled rows with a rule, and write embeddings and φ.
+        The embedding of a row does not depend on the others.
 
-    `embeddings.npy` and `phi.safetensors` in the output folder replace those of an earlier run.
-
-    Args:
-        rule: the name of a rule that ships with the package, or θ as safetensors, from a fit.
-        output_folder: where embeddings and φ are written.
-        data_path: rows as .npy, .csv or .parquet; values in [0, 1], or of type uint8.
-        images: instead of rows, images of a hub id or a folder; embedded class by class.
-        data_root: folder that is searched for the images' dataset first.
-        hidden_units: units of the base model's hidden layers; the embedding comes on top.
-        activation: its nonlinearity.
-        inner_steps: inner steps, one minibatch each.
-        batch_size: B, rows per inner step.
-        seed: determines the first φ, the order of the inputs and the minibatches.
-
-    Raises:
-        InvalidInput: for a file, folder or number that a person must change.
-    """
-    learned = load_rule(rule)
-    x = _load(data_path, images, data_root)
-    try:
-        output_folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InvalidInput(f"{output_folder}: expected a folder to write to ({error})") from error
-    applied = apply_rule(
-        learned, x, hidden_units, activation, inner_steps, batch_size, seed, progress=True
-    )
-    embeddings, phi = write_applied(applied, output_folder)
-    console = Console(soft_wrap=True, highlight=False)
-    console.print(f"embeddings  {embeddings}\nφ           {phi}")
-
-
-def _load(data_path: Path | None, images: ImageSource | None, data_root: str | None) -> Tensor:
-    """The user's data (n, N_0), in [0, 1]."""
-    if data_path is not None and images is None:
-        return load_rows(data_path)
-    if images is not None and data_path is None:
-        return load_images(images, data_root).images.flatten(1).float() / 255
-    raise InvalidInput("predict: expected one of data_path and images")
+        Raises:
+            InvalidInput: when rows have another number of inputs.
+        """
+        if x.ndim != 2 or x.shape[1] != self.network.inputs:
+            raise InvalidInput(
+                f"rows of shape {list(x.shape)}: expected (n, {self.network.inputs})"
+            )
+        return _embed(self.network, self.params, self.statistics, x)
 
 
 def apply_rule(
-    rule: UnsupervisedUpdate,
+    rule: Learner,
     x: Tensor,
     hidden_units: Sequence[int] = (128, 128, 128, 128),
     activation: str = "relu",
@@ -96,20 +59,19 @@ def apply_rule(
     seed: int = 0,
     progress: bool = False,
 ) -> Applied:
-    """Train a fresh base model on the rows with the rule, on the rule's device, and embed them.
+    """Train a new network on the rows with a learner, on the device of θ, and embed the rows.
 
-    The rule sees the inputs in a random order, as it did in meta-training (section 4.2): it looks
-    across neighbouring units (G.8), and must not find neighbouring pixels there. φ is for the
-    inputs as they come.
+    The learner sees the inputs in a random order, as it did in meta-training (section 4.2): the
+    rule looks across neighbouring units (G.8), and must not find neighbouring pixels there. φ is
+    for the inputs as they come.
 
-    All rows are embedded in one forward pass. The base model's batch norm uses the statistics of
-    the batch at hand, here those of all n rows, so a row's embedding depends on the others: some
-    of the rows alone, or one by one, would be embedded otherwise.
+    The statistics of the network's batch norm are those of all n rows, and are kept: they embed
+    these rows and any others, each as if alone.
 
     Args:
-        rule: the rule; its E is the width of the embedding.
+        rule: a learner that needs no labels; its E is the width of the embedding.
         x: unlabelled rows, (n, N_0), in [0, 1].
-        hidden_units: units of the base model's hidden layers.
+        hidden_units: units of the network's hidden layers.
         activation: its nonlinearity.
         inner_steps: inner steps; 0 leaves φ as it was drawn.
         batch_size: B. Every epoch takes the rows in a new order, whole minibatches only.
@@ -117,7 +79,8 @@ def apply_rule(
         progress: whether to show a progress bar.
 
     Raises:
-        InvalidInput: for a number out of range, or when the embeddings are not finite.
+        InvalidInput: for a number out of range, a learner that does not train such networks, or
+            when the embeddings are not finite.
     """
     if not 2 <= batch_size <= len(x):
         raise InvalidInput(f"batch_size {batch_size}: expected 2 to {len(x)}, the number of rows")
@@ -126,48 +89,67 @@ def apply_rule(
     if not 0 <= seed < 2**63:
         raise InvalidInput(f"seed {seed}: expected 0 to 2**63 - 1")
     device = next(rule.parameters()).device
-    base_model = MLP((x.shape[1], *hidden_units, rule.settings.embedding_units), activation)
+    network = MLP((x.shape[1], *hidden_units, rule.embedding_units), activation)
+    rule.check(network)
+    rule.prepare(compile=False)
     generator = torch.Generator().manual_seed(seed)
-    phi = base_model.init(1, generator).map(lambda p: p.to(device))
+    with torch.no_grad():
+        state = rule.start(network, 1, generator)
     order = torch.randperm(x.shape[1], generator=generator)
-    phi = _reordered(phi, order.to(device))
+    state = to_device(_reordered(network, state, order), device)
     batches = (rows[..., order].to(device) for rows in _minibatches(x, batch_size, generator))
-    steps = rollout(rule, base_model, phi, lambda: next(batches), range(1, inner_steps + 1))
+    steps = rollout(rule, network, state, lambda: next(batches), range(1, inner_steps + 1))
     console = Console(stderr=True)
     for _, after in track(steps, "Inner steps", inner_steps, console=console, disable=not progress):
-        phi = after
-    phi = _reordered(phi, order.argsort().to(device))
+        state = after
+    params = _reordered(network, rule.parameters_of(state), order.argsort().to(device))
     with torch.no_grad():
-        embeddings = base_model.embed(phi, x.to(device).unsqueeze(0)).squeeze(0)
+        statistics = network.statistics(params, x.to(device).unsqueeze(0))
+    embeddings = _embed(network, params, statistics, x)
     if not embeddings.isfinite().all():
         raise InvalidInput(f"inner_steps {inner_steps}: the embeddings are not finite by then")
-    return Applied(base_model, phi, embeddings)
+    return Applied(network, params, statistics, embeddings)
 
 
 def write_applied(applied: Applied, folder: Path | str) -> tuple[Path, Path]:
     """Write `embeddings.npy` (n, E) float32 and `phi.safetensors`, each whole or not at all.
 
     Returns:
-        Where the embeddings lie, and where φ lies.
+        The paths of the embeddings and of φ.
 
     Raises:
         InvalidInput: when a file cannot be written.
     """
     embeddings, phi = Path(folder) / "embeddings.npy", Path(folder) / "phi.safetensors"
-    save_phi(applied.phi, applied.base_model, phi)
+    save_phi(applied.params, applied.network, phi, applied.statistics)
     with replace_file(embeddings) as temporary:
         np.save(temporary, applied.embeddings.cpu().numpy())
     return embeddings, phi
 
 
-def _reordered(phi: Phi, order: Tensor) -> Phi:
-    """φ of the same network with its inputs in another order, (N_0,)."""
-    weights, backward = phi.weights, phi.backward_weights
-    return Phi(
-        (weights[0][:, order], *weights[1:]),
-        phi.biases,
-        (backward[0][:, order], *backward[1:]),
-    )
+@torch.no_grad()
+def _embed(network: MLP, params: MLPParams, statistics: LayerStatistics, x: Tensor) -> Tensor:
+    """Embeddings (n, E) of rows (n, N_0) with fixed batch statistics, some rows at a time."""
+    device = params["weights"][0].device
+    parts = [network.embed(params, rows.to(device)[None], statistics)[0] for rows in x.split(CHUNK)]
+    return torch.cat(parts)
+
+
+def _reordered(network: MLP, tree: Tree, order: Tensor) -> Tree:
+    """The same state or φ of one task, with the inputs in another order, (N_0,).
+
+    In a state, that is all which is kept layer by layer in the shape of the weights: W, and what a
+    learner has for every weight, such as V.
+    """
+    if isinstance(tree, dict):
+        return {name: _reordered(network, part, order) for name, part in tree.items()}
+    if isinstance(tree, tuple | list) and tree and isinstance(tree[0], Tensor):
+        if tree[0].shape == (1, *network.sizes[:2]):
+            return type(tree)([tree[0][:, order], *tree[1:]])
+        return tree
+    if isinstance(tree, tuple | list):
+        return type(tree)([_reordered(network, part, order) for part in tree])
+    return tree
 
 
 def _minibatches(x: Tensor, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:

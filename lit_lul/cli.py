@@ -5,25 +5,33 @@ from argparse import ArgumentError
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import auto_cli, set_parsing_settings
+from jsonargparse import Namespace, auto_cli, set_parsing_settings
 from lightning import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from torch.distributed import DistError
 
-from lit_lul.apply import predict
 from lit_lul.errors import InvalidInput
 from lit_lul.evaluation.held_out import HeldOut
 from lit_lul.evaluation.held_out_curve import HeldOutCurve
 from lit_lul.files.configs import with_bases
+from lit_lul.files.theta import check_settings
+from lit_lul.learners import LEARNERS
+from lit_lul.predict import predict
 from lit_lul.training.allocator import keep_freed_memory
-from lit_lul.training.checkpoints import AtomicCheckpointIO, RunCheckpoint, StartFrom
+from lit_lul.training.checkpoints import (
+    AtomicCheckpointIO,
+    RunCheckpoint,
+    StartFrom,
+    settings_within,
+)
 from lit_lul.training.datamodule import TaskDataModule
 from lit_lul.training.loggers import RunConfig
-from lit_lul.training.module import MetaLightningModule
+from lit_lul.training.module import MetaLightningModule, check_precision
 from lit_lul.training.preemption import StopOnSignal
 from lit_lul.training.progress import OuterStepProgressBar
+from lit_lul.training.run_folders import LAST, claim_version, last_run
 
 FILE_LOGGERS = (
     "lit_lul.training.loggers.RunCSVLogger",
@@ -37,7 +45,7 @@ LOGGERS = [
 
 
 DESCRIPTION = (
-    "Meta-train unsupervised learning rules and evaluate them. "
+    "Meta-train learning rules and evaluate them. "
     "To apply a rule to a dataset of yours: predict (see predict --help)."
 )
 
@@ -60,7 +68,7 @@ class LitLulCLI(LightningCLI):
         parser.add_argument(
             "--held_out",
             type=dict[str, HeldOut],
-            default={"digits": HeldOut()},
+            default={"digits": {}},
             help="curves on data that meta-training never sees, each under a name of its own",
         )
         parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
@@ -68,44 +76,63 @@ class LitLulCLI(LightningCLI):
             "--start_from",
             type=str | None,
             default=None,
-            help="last.ckpt of another run, or a rule, whose θ and optimizer state fit begins with",
+            help="last.ckpt or θ of another run: fit begins with its θ and optimizer state",
         )
         parser.link_arguments("seed_everything", "data.seed")
-        parser.link_arguments("model.rule.embedding_units", "data.embedding_units")
+        parser.link_arguments(
+            "model", "data.embedding_units", compute_fn=_embedding_units, apply_on="instantiate"
+        )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse `args`; the process's own stay as they are, for the ranks that Lightning starts."""
-        self.config = parser.parse_args(args)
+        self.config, self.args = parser.parse_args(args), args
 
     def before_instantiate_classes(self) -> None:
-        """Choose the run's folder, and find the checkpoint that `--ckpt_path last` means."""
+        """Choose the run's folder, find what `--ckpt_path last` means, and take θ's settings."""
         config = self.config[self.subcommand]
         loggers = [
             logger.init_args
             for logger in config.trainer.logger or []
             if logger.class_path in FILE_LOGGERS and logger.init_args.version is None
         ]
-        if not loggers:
-            return
-        root = Path(loggers[0].save_dir) / (loggers[0].name or "")
-        versions = sorted(
-            int(number)
-            for folder in root.glob("version_*")
-            if (number := folder.name.removeprefix("version_")).isdigit()
-        )
-        version = versions[-1] + 1 if versions else 0
+        root = Path(loggers[0].save_dir) / (loggers[0].name or "") if loggers else Path()
+        resumed = None
         if config.ckpt_path == "last":
-            saved = [v for v in versions if (root / f"version_{v}/checkpoints/last.ckpt").is_file()]
-            if not saved:
-                raise InvalidInput(f"--ckpt_path last: no checkpoint of a run under {root}")
-            config.ckpt_path = str(root / f"version_{saved[-1]}/checkpoints/last.ckpt")
-            version = saved[-1] if self.subcommand == "fit" else version
-        for logger in loggers:
-            logger.version = version
+            resumed = last_run(root)
+            config.ckpt_path = str(root / f"version_{resumed}" / LAST)
+        self._take_settings(config)
+        if loggers:
+            own = resumed is not None and self.subcommand == "fit"
+            version = resumed if own else claim_version(root)
+            for logger in loggers:
+                logger.version = version
+
+    def _take_settings(self, config: Any) -> None:
+        """Have the settings stored with θ in place of the configuration's.
+
+        Raises:
+            InvalidInput: when the command line or a file says otherwise.
+        """
+        source = config.ckpt_path or config.start_from
+        if source is None:
+            return
+        name, settings = settings_within(source)
+        said = self.parser.parse_args(self.args, defaults=False)
+        said = said[str(self.subcommand)].get("model.learner")
+        if said is not None and config.model.learner is not None:
+            configured = config.model.learner.class_path.rpartition(".")[2]
+            values = said.get("init_args.settings")
+            check_settings(
+                source, (name, settings), (configured, values.as_dict() if values else {})
+            )
+        space: Any = Namespace  # jsonargparse leaves its constructor without types
+        path = f"{LEARNERS[name].__module__}.{name}"
+        config.model.learner = space(class_path=path, init_args=space(settings=space(**settings)))
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Make the trainer with this package's progress bar, checkpoint files and way to stop."""
         config = self.config_init[self.subcommand].trainer
+        check_precision(config.precision)
         config.plugins = [*(config.plugins or []), AtomicCheckpointIO()]
         held_out, data_root = self.config_init[self.subcommand].held_out, self.datamodule.data_root
         self.curves = [HeldOutCurve(name, entry, data_root) for name, entry in held_out.items()]
@@ -141,11 +168,31 @@ class LitLulCLI(LightningCLI):
             console.print(f"θ        {folder / 'theta.safetensors'}")
 
 
+def _embedding_units(module: MetaLightningModule) -> int:
+    return module.learner.embedding_units
+
+
+def _root(error: BaseException | None) -> InvalidInput | None:
+    """What of this package's own an error of the parser comes from."""
+    while error is not None and not isinstance(error, InvalidInput):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def _reason(error: Exception) -> str:
+    """The one line of a parser's error that says what is wrong."""
+    text = " ".join(str(error).split())
+    key, union, rest = text.partition(" Does not validate against any of the Union subtypes")
+    if not union:
+        return text
+    return f"{key}{rest.partition(' Errors: -')[2].partition(' - Expected a <class')[0]}"
+
+
 def main(args: list[str] | None = None) -> None:
     """Run the command line, with `args` in place of the process's own.
 
     Raises:
-        InvalidInput: for an option, value, file or checkpoint that a person must change.
+        InvalidInput: for an invalid option, value, file or checkpoint.
     """
     keep_freed_memory()
     set_parsing_settings(
@@ -174,7 +221,12 @@ def main(args: list[str] | None = None) -> None:
             },
         )
     except (ArgumentError, OmegaConfBaseException) as error:
-        raise InvalidInput(" ".join(str(error).split())) from error
+        raise _root(error) or InvalidInput(_reason(error)) from error
+    except ValueError as error:
+        root = _root(error)
+        if root is None:
+            raise
+        raise root from error
     except RuntimeError as error:
         if not isinstance(error, DistError) and "by peer" not in str(error):
             raise

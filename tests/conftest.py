@@ -37,21 +37,41 @@ TINY: dict[str, Any] = {
         ],
     },
     "model": {
-        "rule": {
-            "preset": "released",
-            "hidden_channels": 4,
-            "error_channels": 3,
-            "top_channels": 4,
-            "embedding_units": 6,
-            "inner_rate": 0.03,
+        "learner": {
+            "class_path": "UnsupervisedUpdate",
+            "init_args": {
+                "settings": {
+                    "hidden_channels": 4,
+                    "error_channels": 3,
+                    "top_channels": 4,
+                    "embedding_units": 6,
+                    "inner_rate": 0.03,
+                },
+            },
         },
-        "objective": {"preset": "${model.rule.preset}"},
         "optimizer": {"class_path": "torch.optim.Adam", "init_args": {"lr": 0.002}},
     },
     "data": {
-        "glyphs": {"side": 8, "ways": [3]},
+        "sources": {
+            "glyphs": {
+                "class_path": "GlyphTasks",
+                "init_args": {
+                    "side": 8,
+                    "ways": [3],
+                    "transforms": [
+                        {"class_path": "Placement", "init_args": {"max_shift": 1.0}},
+                        {"class_path": "TaskMask"},
+                        {"class_path": "ExampleMask"},
+                        {"class_path": "Permutation"},
+                    ],
+                },
+            },
+        },
         "sizes": {"cohorts": 2, "tasks": 2, "batch_size": 6, "labels_per_class": 2, "draws": 2},
-        "architectures": {"hidden_layers": [1, 2], "hidden_units": [4, 7]},
+        "networks": {
+            "class_path": "MLPs",
+            "init_args": {"hidden_layers": [1, 2], "hidden_units": [4, 7]},
+        },
         "problem_length": {"first": 6, "last": 6, "over": 1, "spread": 0.5},
         "validation_cohorts": 1,
         "validation_steps": 2,
@@ -59,7 +79,10 @@ TINY: dict[str, Any] = {
     "held_out": {
         "digits": {
             "every_n_outer_steps": 2,
-            "hidden_units": [5],
+            "networks": {
+                "class_path": "MLPs",
+                "init_args": {"hidden_layers": [1, 1], "hidden_units": [5, 5]},
+            },
             "inner_steps": 2,
             "points": 2,
             "batch_size": 6,

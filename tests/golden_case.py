@@ -8,13 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lit_lul.learners.update_rule import RuleSettings, UnsupervisedUpdate
-from lit_lul.networks.mlp import MLP, Phi
-from lit_lul.objectives.few_shot_ridge import Labelled
+from lit_lul.learners.update_rule import UnsupervisedUpdate, UpdateSettings
+from lit_lul.learners.update_rule.algorithm import UpdateState
+from lit_lul.networks.mlp import MLP
+from lit_lul.objectives.objective import Labelled
 
 ARRAYS: dict[str, Any] = dict(np.load(Path(__file__).parent / "golden" / "released_10-8-32.npz"))
 SETTINGS = json.loads(str(ARRAYS["settings"]))
-BASE_MODEL = MLP((10, 8, 32))
+NETWORK = MLP((10, 8, 32))
 
 CONVS = {
     "compute_top_delta/conv_1d": ("top_signal.gather.conv", "batch"),
@@ -85,39 +86,44 @@ def tensor(key: str, dtype: torch.dtype = torch.float64) -> Tensor:
     return torch.from_numpy(ARRAYS[key]).to(dtype)
 
 
-def phi(key: str, dtype: torch.dtype = torch.float64) -> Phi:
-    """φ of one task."""
-    return Phi(
-        *(tuple(tensor(f"{key}/{name}{layer}", dtype)[None] for layer in (1, 2)) for name in "WbV")
-    )
+def state(key: str, dtype: torch.dtype = torch.float64) -> UpdateState:
+    """φ and V of one task."""
+
+    def layers(name: str) -> tuple[Tensor, ...]:
+        return tuple(tensor(f"{key}/{name}{layer}", dtype)[None] for layer in (1, 2))
+
+    return {
+        "params": {"weights": layers("W"), "biases": layers("b")},
+        "backward_weights": layers("V"),
+    }
 
 
 def theta(group: str) -> dict[str, Tensor]:
     """θ, or a gradient of its shape, under the names of `UnsupervisedUpdate`."""
-    state = {}
+    named = {}
     for released, (own, axis) in CONVS.items():
         weight = tensor(f"{group}/{released}/w").permute(2, 1, 0)
-        state[f"{own}.weight"] = weight.unsqueeze(2 if axis == "batch" else 3)
+        named[f"{own}.weight"] = weight.unsqueeze(2 if axis == "batch" else 3)
         if not own.endswith(".conv"):  # behind the others a norm takes the bias away again
-            state[f"{own}.bias"] = tensor(f"{group}/{released}/b")
+            named[f"{own}.bias"] = tensor(f"{group}/{released}/b")
     for released, own in NORMS.items():
-        state[f"{own}.offset"] = tensor(f"{group}/{released}/beta").flatten()
-    state["error_readout.weight"] = tensor(f"{group}/linear/w").T
-    state["error_readout.bias"] = tensor(f"{group}/linear/b")
+        named[f"{own}.offset"] = tensor(f"{group}/{released}/beta").flatten()
+    named["error_readout.weight"] = tensor(f"{group}/linear/w").T
+    named["error_readout.bias"] = tensor(f"{group}/linear/b")
     readouts = [f"{group}/forward{name}/linear" for name in (*BELOW, *ABOVE)]
     readouts.append(f"{group}/bias_readout")
-    state["readouts.weight"] = torch.cat([tensor(f"{name}/w").T for name in readouts])
-    state["readouts.bias"] = torch.cat([tensor(f"{name}/b") for name in readouts])
+    named["readouts.weight"] = torch.cat([tensor(f"{name}/w").T for name in readouts])
+    named["readouts.bias"] = torch.cat([tensor(f"{name}/b") for name in readouts])
     released_merge = tensor(f"{group}/forward_weight_readout_coeffs/w").flatten()
     by_plane = dict(zip(MERGE.values(), released_merge, strict=True))
-    state["merge"] = torch.stack([by_plane[name] for name in RuleSettings().plane_names])
-    state["merge_bias"] = tensor(f"{group}/forward_weight_readout_coeffs/b").squeeze()
-    return state
+    named["merge"] = torch.stack([by_plane[name] for name in UpdateSettings().plane_names])
+    named["merge_bias"] = tensor(f"{group}/forward_weight_readout_coeffs/b").squeeze()
+    return named
 
 
 def rule(inner_rate: float, dtype: torch.dtype = torch.float64) -> UnsupervisedUpdate:
     """The released rule with the θ of the case."""
-    rule = UnsupervisedUpdate(RuleSettings(preset="released", inner_rate=inner_rate))
+    rule = UnsupervisedUpdate(UpdateSettings(inner_rate=inner_rate))
     rule.load_state_dict(theta("theta"))
     return rule.to(dtype)
 

@@ -1,4 +1,4 @@
-"""Plain NumPy reading of one inner step of Metz et al. 2018, appendix G (the `paper` form).
+"""Plain NumPy reading of one inner step of Metz et al. 2018, appendix G (the form as printed).
 
 Tensors of hidden states are (B, N_l, channels): axis 0 is the batch, axis 1 the units. Layer l's
 weights are `phi.W[l - 1]`, of shape (N_{l-1}, N_l). Everything is float64, for a single task.

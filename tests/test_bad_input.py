@@ -11,8 +11,8 @@ from conftest import lit_lul, log_folder
 from safetensors.torch import save_file
 
 from lit_lul.errors import InvalidInput
-from lit_lul.files.theta import load_rule, save_rule
-from lit_lul.learners.update_rule import RuleSettings, UnsupervisedUpdate
+from lit_lul.files.theta import save_learner
+from lit_lul.learners import UnsupervisedUpdate, UpdateSettings
 
 SMALL: dict[str, Any] = {"hidden_channels": 4, "error_channels": 3, "top_channels": 4}
 
@@ -20,21 +20,27 @@ SMALL: dict[str, Any] = {"hidden_channels": 4, "error_channels": 3, "top_channel
 @pytest.mark.parametrize(
     ("options", "culprit"),
     [
-        (["--model.rule.preset=newest"], "newest"),
-        (["--model.rule.hebb=oja"], "hebb"),
-        (["--model.rule.hidden_channels=many"], "hidden_channels"),
-        (["--data.architectures.hidden_layers=[0,1]"], "hidden_layers"),
-        (["--data.architectures.hidden_units=[0,4]"], "hidden_units"),
+        (["--model.learner=Newest"], "Newest"),
+        (["--model.learner.settings.hebb=oja"], "hebb"),
+        (["--model.learner.settings.hidden_channels=many"], "hidden_channels"),
+        (["--data.networks.hidden_layers=[0,1]"], "hidden_layers"),
+        (["--data.networks.hidden_units=[0,4]"], "hidden_units"),
         (["--data.sizes.labels_per_class=30"], "labels per class"),
-        (["--data.glyphs.ways=[5000]"], "5000"),
+        (["--data.sources.glyphs.ways=[5000]"], "5000"),
         (["--held_out.digits.labels_per_class=200"], "labels_per_class 200"),
         (["--held_out.digits.draws=1"], "draws 1"),
-        (["--held_out.digits.activation=gelu"], "gelu"),
+        (["--held_out.digits.networks.activation=gelu"], "gelu"),
         (["--model.clip_norm=0"], "clip_norm"),
         (["--modle.clip_norm=1"], "modle"),
-        (["--data.glyphs.transformed=${data.nowhere}"], "nowhere"),
+        (["--data.validation_steps=${data.nowhere}"], "nowhere"),
         (["--held_out.digits.probes=[]"], "probes"),
         (["--config=nowhere.yaml"], "nowhere.yaml"),
+        (["--data.sources.glyphs.transforms=[{class_path: Wobble}]"], "Wobble"),
+        (
+            ["--data.sources.glyphs.transforms=[{class_path: Inversion, init_args: {share: 2}}]"],
+            "2",
+        ),
+        (["--model.estimator=Guess"], "Guess"),
         (["--ckpt_path=last"], "last"),
         (["--ckpt_path=nowhere.ckpt"], "nowhere.ckpt"),
     ],
@@ -50,7 +56,7 @@ def test_bad_options_are_named(run_folder: Path, options: list[str], culprit: st
 def test_one_line_and_no_traceback(run_folder: Path) -> None:
     for option in (
         "--held_out.digits.draws=1",
-        "--model.rule.preset=newest",
+        "--model.learner=Newest",
         "--modle.clip_norm=1",
     ):
         done = subprocess.run(
@@ -84,9 +90,7 @@ def test_missing_compiler_is_named(
 ) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # nothing compiled before
-    make = (
-        "from lit_lul.training.module import MetaLightningModule; MetaLightningModule(compile=True)"
-    )
+    make = "from lit_lul import UnsupervisedUpdate; UnsupervisedUpdate().prepare(compile=True)"
     done = subprocess.run([sys.executable, "-c", make], check=False)
     assert done.returncode != 0
     last = capfd.readouterr().err.strip().splitlines()[-1]
@@ -101,60 +105,33 @@ def test_bad_files_are_named(run_folder: Path) -> None:
         ("text.ckpt", []),
         ("cut-theta.safetensors", []),
         ("foreign.safetensors", []),
-        ("last.ckpt", ["--model.rule.hidden_channels=5"]),
-        ("last.ckpt", ["--data.glyphs.ways=[3,4]"]),
+        ("last.ckpt", ["--model.learner.settings.hidden_channels=5"]),
+        ("last.ckpt", ["--data.sources.glyphs.ways=[3,4]"]),
         ("last.ckpt", ["--data.sizes.tasks=3"]),
-        ("last.ckpt", ["--data.architectures.hidden_units=[4,8]"]),
+        ("last.ckpt", ["--data.networks.hidden_units=[4,8]"]),
         ("theta.safetensors", []),
     ]
     before = {path: path.read_bytes() for path in folder.iterdir()}
     for name, options in bad:
         with pytest.raises(InvalidInput, match=name):
             lit_lul("fit", "--config", "tiny.yaml", "--ckpt_path", str(folder / name), *options)
-    with pytest.raises(InvalidInput, match=r"theta\.safetensors: rule\..* expected \["):
+    with pytest.raises(InvalidInput, match=r"theta\.safetensors.*top_channels"):
         lit_lul(
             "validate",
             "--config",
             "tiny.yaml",
-            "--model.rule.top_channels=5",
+            "--model.learner.settings.top_channels=5",
             "--ckpt_path",
             str(folder / "theta.safetensors"),
         )
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
 
-def test_rule_file_round_trip(tmp_path: Path) -> None:
-    torch.manual_seed(3)
-    for settings in (
-        RuleSettings(preset="paper", **SMALL),
-        RuleSettings(planes=["hebb", "rbf"], growth=0.2, **SMALL),
-    ):
-        rule = UnsupervisedUpdate(settings)
-        save_rule(rule, tmp_path / "theta.safetensors")
-        loaded = load_rule(tmp_path / "theta.safetensors")
-        assert loaded.settings == rule.settings == settings.resolve()
-        for name, tensor in rule.state_dict().items():
-            assert torch.equal(tensor, loaded.state_dict()[name])
-
-
-def test_bad_rule_files_are_named(tmp_path: Path) -> None:
-    path = tmp_path / "theta.safetensors"
-    with pytest.raises(InvalidInput, match=r"theta\.safetensors"):
-        load_rule(path)
-    save_rule(UnsupervisedUpdate(RuleSettings(**SMALL)), path)
-    path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(InvalidInput, match=r"theta\.safetensors"):
-        load_rule(path)
-    save_file({"merge": torch.ones(3)}, path)
-    with pytest.raises(InvalidInput, match="format"):
-        load_rule(path)
-
-
 def test_failed_export_leaves_the_earlier_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "theta.safetensors"
-    save_rule(UnsupervisedUpdate(RuleSettings(**SMALL)), path)
+    save_learner(UnsupervisedUpdate(UpdateSettings(**SMALL)), path)
     before = path.read_bytes()
 
     def full_disk(theta: object, temporary: Path, metadata: object) -> None:
@@ -163,6 +140,6 @@ def test_failed_export_leaves_the_earlier_file(
 
     monkeypatch.setattr("lit_lul.files.theta.save_file", full_disk)
     with pytest.raises(InvalidInput, match="No space"):
-        save_rule(UnsupervisedUpdate(RuleSettings(**SMALL)), path)
+        save_learner(UnsupervisedUpdate(UpdateSettings(**SMALL)), path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]

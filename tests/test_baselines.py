@@ -1,4 +1,6 @@
-"""Baselines against computations of their own, on the draws that rules are rolled out on."""
+"""Baselines against independent computations, on the draws that learners are rolled out on."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,10 +9,18 @@ from numpy.typing import NDArray
 from sklearn.cluster import MiniBatchKMeans
 from sklearn.linear_model import LogisticRegression
 
-from lit_lul.evaluation.baselines import BASELINES, fit_features, measure_baselines
+from lit_lul.evaluation.baselines import (
+    BASELINES,
+    RANDOM_NETWORK,
+    fit_features,
+    measure_baselines,
+    random_features,
+)
+from lit_lul.evaluation.draws import Draws
 from lit_lul.evaluation.held_out import HeldOut
 from lit_lul.evaluation.held_out_data import HeldOutData
-from lit_lul.objectives.few_shot_ridge import MetaObjective
+from lit_lul.networks import MLP, MLPs
+from lit_lul.objectives import FewShotRidge
 
 HELD_OUT = HeldOut(probes=["ridge", "logistic"], labels_per_class=4, tests_per_class=30, draws=3)
 RIDGE = 0.1
@@ -38,13 +48,13 @@ def ridge_accuracy(
     return classes
 
 
-def test_baselines_classify_the_draws_of_the_rules() -> None:
+def test_baselines_classify_the_draws_of_the_learners() -> None:
     data = toy_data()
-    found = measure_baselines(MetaObjective(), data, HELD_OUT)
+    found = measure_baselines(FewShotRidge(), data, HELD_OUT, embedding_units=6)
     assert list(found) == list(BASELINES)
     unlabelled, x = ((t.float() * data.scale).numpy() for t in (data.unlabelled, data.x))
     labels = data.labels.numpy()
-    for name in BASELINES:
+    for name in set(BASELINES) - {RANDOM_NETWORK}:
         features = fit_features(name, unlabelled, HELD_OUT.seed)
         for draw in range(HELD_OUT.draws):
             rng = np.random.default_rng([HELD_OUT.seed, draw])
@@ -80,3 +90,23 @@ def test_centroids_are_activated_where_they_are_closer_than_the_mean() -> None:
         distances = [float(np.sqrt(((row - c) ** 2).sum())) for c in centroids]
         mean = sum(distances) / 256
         assert feature.tolist() == pytest.approx([max(0, mean - d) for d in distances], abs=1e-3)
+
+
+def test_random_features_are_all_layers_of_a_network_of_each_draw() -> None:
+    data, held_out = toy_data(), replace(HELD_OUT, networks=MLPs((2, 2), (8, 8)))
+    draws = Draws(data, held_out, range(3), torch.empty(0))
+    support, query = random_features(draws, held_out, embedding_units=6)
+    assert support.shape == (3, 12, 8 + 8 + 6)
+    assert query.shape == (3, 90, 8 + 8 + 6)
+    network = MLP((40, 8, 8, 6))
+    for draw in range(3):
+        rng = np.random.default_rng([held_out.seed, draw])
+        permutation = rng.permutation(40)
+        rows, _ = data.sample_rows(4, 30, rng)
+        params = network.init(1, torch.Generator().manual_seed(int(rng.integers(2**62))))
+        unlabelled, labelled = (
+            x[:, permutation].float()[None] / 255 for x in (data.unlabelled, data.x[rows])
+        )
+        statistics = network.statistics(params, unlabelled)
+        layers = network.activations(params, labelled, statistics).x[1:]
+        torch.testing.assert_close(support[draw], torch.cat(layers, -1)[0], rtol=1e-4, atol=1e-5)

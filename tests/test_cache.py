@@ -1,19 +1,23 @@
-"""The tensor cache and the atomic replacement of files."""
+"""The tensor cache, its lock, and the atomic replacement of files."""
 
 import json
 import logging
+import multiprocessing
 import shutil
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing.context import SpawnProcess
+from multiprocessing.synchronize import Event
 from pathlib import Path
-from threading import Barrier
 
 import pytest
 import torch
+from platformdirs import user_cache_path
 from safetensors.torch import save_file
 from torch import Tensor
 
 from lit_lul.data.cache import cache_dir, cached_tensors
+from lit_lul.errors import InvalidInput
 from lit_lul.files.atomic import replace_file
 
 KEY = {"b": [1, 2], "a": "x"}
@@ -46,11 +50,15 @@ def assert_built(tensors: dict[str, Tensor]) -> None:
         assert torch.equal(tensors[label], expected)
 
 
+def cached_file(cache: Path) -> Path:
+    (file,) = cache.glob("*.safetensors")
+    return file
+
+
 def test_second_call_reads_the_file(cache: Path) -> None:
     assert_built(cached_tensors("name", KEY, build))
     assert_built(cached_tensors("name", dict(reversed(KEY.items())), fail))
-    (file,) = cache.iterdir()
-    assert file.match("name-" + "[0-9a-f]" * 16 + ".safetensors")
+    assert cached_file(cache).match("name-" + "[0-9a-f]" * 16 + ".safetensors")
 
 
 def test_another_name_or_key_is_another_file() -> None:
@@ -85,7 +93,7 @@ def flip_a_bit(file: Path) -> None:
 
 def give_another_key(file: Path) -> None:
     cached_tensors("other", {"c": 1}, lambda: {"bytes": torch.zeros(1)})
-    (other,) = file.parent.glob("other-*")
+    (other,) = file.parent.glob("other-*.safetensors")
     shutil.move(other, file)
 
 
@@ -96,7 +104,7 @@ def test_damaged_file_is_rebuilt(
     cache: Path, damage: Callable[[Path], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     cached_tensors("name", KEY, build)
-    (file,) = cache.iterdir()
+    file = cached_file(cache)
     damage(file)
     assert not caplog.records
     assert_built(cached_tensors("name", KEY, build))
@@ -106,34 +114,123 @@ def test_damaged_file_is_rebuilt(
     assert_built(cached_tensors("name", KEY, fail))
 
 
-def test_simultaneous_builders_both_succeed(cache: Path) -> None:
-    barrier = Barrier(2, timeout=10)
+def build_with_signals(started: Event, finish: Event) -> None:
+    """Build in a child process that says when it starts and waits until it may finish."""
 
-    def build_together() -> dict[str, Tensor]:
-        barrier.wait()
+    def build_slowly() -> dict[str, Tensor]:
+        started.set()
+        assert finish.wait(60)
         return build()
 
-    with ThreadPoolExecutor(2) as pool:
-        runs = [pool.submit(cached_tensors, "name", KEY, build_together) for _ in range(2)]
-        for run in runs:
-            assert_built(run.result())
-    assert len(list(cache.iterdir())) == 1
+    assert_built(cached_tensors("name", KEY, build_slowly))
+
+
+@pytest.fixture
+def other(cache: Path) -> Iterator[tuple[SpawnProcess, Event]]:
+    """Another process in the middle of a build, and the event that lets it finish."""
+    spawn = multiprocessing.get_context("spawn")
+    started, finish = spawn.Event(), spawn.Event()
+    process = spawn.Process(target=build_with_signals, args=(started, finish))
+    process.start()
+    assert started.wait(60)
+    yield process, finish
+    process.kill()
+    process.join()
+
+
+@contextmanager
+def on_waiting(react: Callable[[], None]) -> Iterator[None]:
+    """Call `react` at the log line that says that this process waits for another."""
+
+    def pass_on(record: logging.LogRecord) -> bool:
+        if "waiting for another process" in record.getMessage():
+            react()
+        return True
+
+    log = logging.getLogger("lit_lul.data.cache")
+    log.addFilter(pass_on)
+    try:
+        yield
+    finally:
+        log.removeFilter(pass_on)
+
+
+def test_second_process_waits_and_reads(
+    cache: Path, other: tuple[SpawnProcess, Event], caplog: pytest.LogCaptureFixture
+) -> None:
+    process, finish = other
+    with on_waiting(finish.set):
+        assert_built(cached_tensors("name", KEY, fail))
+    process.join()
+    assert process.exitcode == 0
+    (record,) = caplog.records
+    assert str(cached_file(cache)) in record.getMessage()
+
+
+def test_second_process_builds_when_the_first_is_killed(
+    other: tuple[SpawnProcess, Event],
+) -> None:
+    with on_waiting(other[0].kill):
+        assert_built(cached_tensors("name", KEY, build))
     assert_built(cached_tensors("name", KEY, fail))
 
 
-def test_failed_build_leaves_nothing(cache: Path) -> None:
+def test_other_files_can_be_built_meanwhile(
+    other: tuple[SpawnProcess, Event], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert_built(cached_tensors("name", {**KEY, "a": "y"}, build))
+    assert not caplog.records
+
+
+def test_failed_build_leaves_no_file_and_no_lock(cache: Path) -> None:
     with pytest.raises(AssertionError, match="built again"):
         cached_tensors("name", KEY, fail)
-    assert not cache.exists()
+    assert not list(cache.glob("*.safetensors"))
+    assert_built(cached_tensors("name", KEY, build))
 
 
-def test_cache_dir(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
+def block_the_lock(cache: Path) -> None:
+    """Put a folder where the lock file is."""
+    (lock,) = cache.glob(".*.lock")
+    lock.unlink()
+    lock.mkdir()
+
+
+def test_reading_needs_no_lock(cache: Path) -> None:
+    cached_tensors("name", KEY, build)
+    block_the_lock(cache)
+    assert_built(cached_tensors("name", KEY, fail))
+
+
+def no_folder(cache: Path) -> None:
+    cache.write_text("a file")
+
+
+def no_lock(cache: Path) -> None:
+    cached_tensors("name", KEY, build)
+    cached_file(cache).unlink()
+    block_the_lock(cache)
+
+
+@pytest.mark.parametrize("spoil", [no_folder, no_lock])
+def test_cache_that_cannot_be_written_is_refused_before_the_build(
+    cache: Path, spoil: Callable[[Path], None]
+) -> None:
+    spoil(cache)
+    with pytest.raises(
+        InvalidInput, match=r"cache/name-.*safetensors: cannot be written"
+    ) as caught:
+        cached_tensors("name", KEY, fail)
+    assert "\n" not in str(caught.value)
+
+
+def test_cache_dir(monkeypatch: pytest.MonkeyPatch, cache: Path, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     assert cache_dir() == cache
     monkeypatch.delenv("LIT_LUL_CACHE")
-    assert cache_dir() == Path("/xdg/lit_lul")
+    assert cache_dir() == tmp_path / "xdg" / "lit_lul"
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert cache_dir() == Path.home() / ".cache/lit_lul"
+    assert cache_dir() == user_cache_path("lit_lul", appauthor=False)
 
 
 def test_replace_file_replaces_whole_files(tmp_path: Path) -> None:

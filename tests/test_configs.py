@@ -1,24 +1,34 @@
 """Every configuration that ships runs, with fewer and smaller steps."""
 
 from collections import Counter
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from conftest import lit_lul, log_folder
+from jsonargparse import ArgumentParser
 from omegaconf import OmegaConf
 from real_data import real_data
 
-from lit_lul.data.image_datasets import ImageSource
 from lit_lul.errors import InvalidInput
-from lit_lul.tasks.glyph_tasks import GlyphTasks
-from lit_lul.tasks.image_tasks import ImageTasks
-from lit_lul.tasks.settings import CohortSettings
+from lit_lul.files.configs import load_config
+from lit_lul.learners import UpdateSettings
+from lit_lul.learners.update_rule import PAPER
+from lit_lul.objectives import FewShotRidge
+from lit_lul.objectives.few_shot_ridge import PAPER as PAPER_OBJECTIVE
+from lit_lul.tasks.lengths import ProblemLength
 from lit_lul.training.datamodule import TaskDataModule
-from lit_lul.training.schedules import ProblemLength
 
 CONFIGS = Path(__file__).parents[1] / "configs"
+SIZES_OF_THETA = (
+    "hidden_channels",
+    "error_channels",
+    "top_channels",
+    "readout_channels",
+    "embedding_units",
+)
 HELD_OUT = ["mnist14", "mnist28", "fashion14", "fashion28", "imdb", "imagenet", "digits"]
 SMALLER = [
     "--trainer.accelerator=cpu",
@@ -30,11 +40,17 @@ SMALLER = [
     "--data.sizes.tasks=1",
     "--data.sizes.batch_size=8",
     "--data.sizes.draws=1",
-    "--data.architectures.hidden_units=[8,9]",
+    "--data.networks.hidden_units=[8,9]",
     "--data.validation_cohorts=1",
     "--data.validation_steps=1",
 ]
-SMALLER_CURVE = ["hidden_units=[4]", "inner_steps=1", "batch_size=8", "draws=2", "points=1"]
+SMALLER_CURVE = [
+    "networks.hidden_units=[4,4]",
+    "inner_steps=1",
+    "batch_size=8",
+    "draws=2",
+    "points=1",
+]
 
 
 def run(config: str, curves: list[str], run_folder: Path) -> Path:
@@ -48,7 +64,9 @@ def run(config: str, curves: list[str], run_folder: Path) -> Path:
 def test_every_config_is_under_test() -> None:
     assert {path.name for path in CONFIGS.glob("*.yaml")} == {
         "quickstart.yaml",
+        "hebbian.yaml",
         "paper.yaml",
+        "released.yaml",
         "small.yaml",
         "results.yaml",  # test_results.py
         "wandb.yaml",  # test_wandb.py
@@ -63,13 +81,6 @@ def test_quickstart(run_folder: Path) -> None:
 
 
 @real_data
-def test_paper(run_folder: Path) -> None:
-    """Without its curves, which small.yaml has from it."""
-    lit_lul("fit", "--config", str(CONFIGS / "paper.yaml"), "--held_out={}", *SMALLER)
-    assert (run_folder / "runs/paper/version_0/checkpoints/theta.safetensors").is_file()
-
-
-@real_data
 def test_small(run_folder: Path) -> None:
     folder = run("small.yaml", HELD_OUT, run_folder)
     assert (folder / "checkpoints" / "theta.safetensors").is_file()
@@ -80,30 +91,50 @@ def test_small(run_folder: Path) -> None:
 
 
 @real_data
-def test_task_families_have_their_shares(run_folder: Path) -> None:
-    """The shares of glyphs, CIFAR and ImageNet are those of the paper's configuration."""
-    cifar10 = ImageSource("uoft-cs/cifar10", image_column="img", grey=True)
-    imagenet = ImageSource("zh-plus/tiny-imagenet", leave_out="heldout_classes.json")
-    data = TaskDataModule(
-        glyphs=GlyphTasks(side=8, weight=0.5),
-        images={
-            "cifar10": ImageTasks(cifar10, weight=0.25),
-            "imagenet": ImageTasks(imagenet, ways=[10, 15, 20, 25], weight=0.25),
-        },
-        sizes=CohortSettings(cohorts=4, tasks=4, batch_size=4, draws=1),
-        problem_length=ProblemLength(1, 1, 1, 0),
+def test_released_and_paper_differ_in_the_form_of_the_rule_alone(run_folder: Path) -> None:
+    options = ["--held_out={}", *SMALLER]
+    lit_lul("fit", "--config", str(CONFIGS / "released.yaml"), *options)
+    lit_lul("fit", "--config", str(CONFIGS / "paper.yaml"), *options)
+    released, paper = (
+        OmegaConf.load(run_folder / f"runs/{name}/version_0/config.yaml")
+        for name in ("released", "paper")
     )
+    learner = "model.learner.init_args.settings"
+    sizes = {name: OmegaConf.select(paper, f"{learner}.{name}") for name in SIZES_OF_THETA}
+    expected = asdict(UpdateSettings(**PAPER, **sizes))
+    assert OmegaConf.to_container(OmegaConf.select(paper, learner)) == expected
+    objective = OmegaConf.select(paper, "model.objective.init_args")
+    assert OmegaConf.to_container(objective) == asdict(FewShotRidge(**PAPER_OBJECTIVE))
+    assert OmegaConf.select(released, learner) == OmegaConf.create(asdict(UpdateSettings()))
+    assert paper.data == released.data
+
+
+@real_data
+def test_sources_have_the_shares_of_the_configuration() -> None:
+    data = instantiate(CONFIGS / "released.yaml")
+    shares: dict[str, float] = {}
+    for name, source in data.sources.items():
+        kind = "glyphs" if name in ("letters", "mathematics", "currency") else name
+        shares[kind] = shares.get(kind, 0.0) + source.weight
+    expected = {"glyphs": 0.5, "cifar10": 0.25, "imagenet": 0.25}
+    assert shares == pytest.approx(expected, abs=1e-3)
     data.prepare_data()
     data.setup("fit")
-    # the three things that the loader reads of a trainer
-    data.trainer = SimpleNamespace(global_rank=0, world_size=1, max_steps=-1)  # type: ignore[assignment]
-    counts: Counter[str] = Counter()
-    for draw, _ in islice(data.train_dataloader(), 800):
-        counts.update(data.families[f].partition("-")[0] for f in draw.family.tolist())
-    total = sum(counts.values())
-    shares = {name: count / total for name, count in counts.items()}
-    assert shares == pytest.approx({"glyphs": 0.5, "cifar10": 0.25, "imagenet": 0.25}, abs=0.06)
+    stream = data.stream(data.training)
+    stream.sizes = replace(data.sizes, cohorts=8, tasks=1, batch_size=1, draws=1)
+    stream.problem_length = ProblemLength(1, 1, 1, 0)
+    counts = Counter(stream.families[plan.family].partition("-")[0] for plan in islice(stream, 800))
+    assert counts["imagenet"] / 800 == pytest.approx(0.25, abs=0.05)
     assert {name.partition("-")[0] for name in data.validation_families} == {"glyphs", "imagenet"}
+
+
+def instantiate(config: Path) -> TaskDataModule:
+    """The data of a configuration."""
+    values: Any = OmegaConf.to_container(load_config(config), resolve=True)
+    parser = ArgumentParser()
+    parser.add_class_arguments(TaskDataModule, "data")
+    data: TaskDataModule = parser.instantiate(parser.parse_object({"data": values["data"]})).data
+    return data
 
 
 def test_base_is_merged_and_may_be_missing(run_folder: Path) -> None:
@@ -112,7 +143,7 @@ def test_base_is_merged_and_may_be_missing(run_folder: Path) -> None:
     lit_lul("fit", "--config=overlay.yaml")
     config = OmegaConf.load(log_folder(run_folder) / "config.yaml")
     assert OmegaConf.select(config, "trainer.max_steps") == 1
-    assert OmegaConf.select(config, "model.rule.embedding_units") == 6
+    assert OmegaConf.select(config, "model.learner.init_args.settings.embedding_units") == 6
     with pytest.raises(InvalidInput, match=r"nowhere\.yaml"):
         lit_lul("fit", "--config", "orphan.yaml")
     Path("list.yaml").write_text("base: overlay.yaml\ntrainer: [1, 2]\n")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import end_of, lit_lul, log_folder, metrics, same_theta, wait_for_step
-from poisoned_fit import exact_rule, poisoned_step
+from poisoned_fit import poisoned_step
 
 from lit_lul.errors import InvalidInput
 from lit_lul.training.module import MetaLightningModule
@@ -23,6 +23,7 @@ OPTIONS = [
     "--trainer.limit_val_batches=0",
     "--trainer.enable_progress_bar=false",
     "--trainer.max_steps=6",
+    "--trainer.precision=64-true",  # in float32 the order of a sum may decide a relu's side
     "--trainer.log_every_n_steps=2",
     "--checkpoint.every_n_outer_steps=3",
     "--model.optimizer.class_path=torch.optim.SGD",
@@ -83,7 +84,6 @@ def test_two_ranks_are_one_process_with_their_cohorts(
     same_theta(log_folder(run_folder, 1), log_folder(run_folder, 0))
 
     monkeypatch.setattr(MetaLightningModule, "training_step", poisoned_step)
-    monkeypatch.setattr(MetaLightningModule, "make_rule", exact_rule)
     lit_lul(*OPTIONS, *ONE_RANK)
     check_close(log_folder(run_folder, 0), log_folder(run_folder, 2))
     restarts = [row["train/cohort_restarts"] for row in metrics(log_folder(run_folder, 2))]

@@ -11,6 +11,7 @@ from lit_lul.data import glyphs
 from lit_lul.data.fonts import PLAIN, Face
 from lit_lul.data.glyphs import characters_in, load_glyphs
 from lit_lul.data.image_set import ImageSet
+from lit_lul.errors import InvalidInput
 
 SIDE = 8
 
@@ -91,7 +92,7 @@ def test_second_load_does_not_render(images: ImageSet, monkeypatch: pytest.Monke
 
 
 def test_small_side_is_refused() -> None:
-    with pytest.raises(ValueError, match="not 3"):
+    with pytest.raises(InvalidInput, match="side 3: must be at least 4"):
         load_glyphs(3)
 
 

@@ -1,16 +1,20 @@
-"""The `released` preset against numbers computed by the authors' code."""
+"""The released form against numbers computed by the authors' code."""
 
 import golden_case as golden
 import pytest
 import torch
 from torch import Tensor
 
-from lit_lul.estimators.truncated_backprop import unroll
+from lit_lul.estimators.estimator import Truncation
+from lit_lul.estimators.truncated_backprop import TruncatedBackprop
+from lit_lul.learners.learner import Batch
 from lit_lul.learners.update_rule import UnsupervisedUpdate
-from lit_lul.learners.update_rule.norm import compile_norms
-from lit_lul.objectives.few_shot_ridge import MetaObjective, ObjectiveSettings
+from lit_lul.learners.update_rule.algorithm import UpdateState
+from lit_lul.learners.update_rule.updates import stack_planes
+from lit_lul.objectives.few_shot_ridge import FewShotRidge
+from lit_lul.trees import tensors_of
 
-OBJECTIVE = MetaObjective(ObjectiveSettings(preset="released", ridge=golden.SETTINGS["ridge"]))
+OBJECTIVE = FewShotRidge(ridge=golden.SETTINGS["ridge"])
 RATES = {"": golden.SETTINGS["learning_rate"], "_fast": golden.SETTINGS["learning_rate_fast"]}
 
 
@@ -37,10 +41,10 @@ def test_sizes_of_theta() -> None:
 
 def test_first_step() -> None:
     rule = golden.rule(RATES[""])
-    phi = golden.phi("phi0")
-    activations = golden.BASE_MODEL.forward(phi, golden.tensor("minibatches")[:1])
-    d, h = rule.propagate(phi, activations)
-    update = rule.compute_update(phi, activations, h)
+    state = golden.state("phi0")
+    activations = golden.NETWORK.activations(state["params"], golden.tensor("minibatches")[:1])
+    d, h = rule.propagate(state, activations)
+    update = rule.compute_update(state, activations, h)
     for layer in range(3):
         agree(activations.x[layer], f"forward/x{layer}")
         agree(d[layer].transpose(1, 2), f"d/{layer}")
@@ -50,8 +54,9 @@ def test_first_step() -> None:
         low_rank = rule.readouts.products(
             rule.readouts.below(h[layer - 1]), rule.readouts.above(h[layer])[0]
         )
-        planes = rule.planes(
-            phi.weights[layer - 1],
+        planes = stack_planes(
+            rule.settings,
+            state["params"]["weights"][layer - 1],
             low_rank,
             activations.x[layer - 1].mT,
             activations.x[layer].mT,
@@ -75,21 +80,26 @@ def test_first_step() -> None:
 )
 def test_phi_after_steps(steps: int, suffix: str, dtype: torch.dtype, rtol: float) -> None:
     rule = golden.rule(RATES[suffix], dtype)
-    phi = golden.phi("phi0", dtype)
+    state = golden.state("phi0", dtype)
     for x in golden.tensor("minibatches", dtype)[:steps]:
-        phi = rule(golden.BASE_MODEL, phi, x[None])
+        state = rule(golden.NETWORK, state, Batch(x[None]))
+    states_agree(state, f"phi{steps}{suffix}", rtol)
+
+
+def states_agree(state: UpdateState, key: str, rtol: float) -> None:
+    """Compare φ and V with those of the case."""
     for layer in (1, 2):
-        agree(phi.weights[layer - 1], f"phi{steps}{suffix}/W{layer}", rtol)
-        agree(phi.biases[layer - 1], f"phi{steps}{suffix}/b{layer}", rtol)
-        agree(phi.backward_weights[layer - 1], f"phi{steps}{suffix}/V{layer}", rtol)
+        agree(state["params"]["weights"][layer - 1], f"{key}/W{layer}", rtol)
+        agree(state["params"]["biases"][layer - 1], f"{key}/b{layer}", rtol)
+        agree(state["backward_weights"][layer - 1], f"{key}/V{layer}", rtol)
 
 
 def test_first_step_in_float32() -> None:
     rule = golden.rule(RATES[""], torch.float32)
-    phi = golden.phi("phi0", torch.float32)
+    state = golden.state("phi0", torch.float32)
     x = golden.tensor("minibatches", torch.float32)[:1]
-    activations = golden.BASE_MODEL.forward(phi, x)
-    d, h = rule.propagate(phi, activations)
+    activations = golden.NETWORK.activations(state["params"], x)
+    d, h = rule.propagate(state, activations)
     for layer in range(3):
         agree(activations.x[layer], f"forward/x{layer}", 1e-4)
         agree(d[layer].transpose(1, 2), f"d/{layer}", 1e-4)
@@ -99,11 +109,11 @@ def test_first_step_in_float32() -> None:
 @pytest.mark.parametrize("at", ["phi0", "phi1", "phi3", "phi3_fast"])
 def test_objective(at: str) -> None:
     labelled = golden.labelled()
-    phi = golden.phi(at)
-    support_u, query_u = OBJECTIVE.embed(golden.BASE_MODEL, phi, labelled)
+    params = golden.state(at)["params"]
+    support_u, query_u = OBJECTIVE.embed(golden.NETWORK, params, labelled)
     targets = OBJECTIVE.scale_targets(labelled.support_y, labelled.is_target)
     coefficients, predictions = OBJECTIVE.regress(support_u, targets, query_u)
-    score = OBJECTIVE(golden.BASE_MODEL, phi, labelled)
+    score = OBJECTIVE(golden.NETWORK, params, labelled)
     agree(support_u, f"objective/at_{at}/support_u")
     agree(query_u, f"objective/at_{at}/query_u")
     agree(coefficients, f"objective/at_{at}/coefficients")
@@ -137,17 +147,13 @@ def test_compiled_norms_give_the_same_gradient(recompute: bool) -> None:
 def test_bf16_hidden_states(compiled: bool) -> None:
     """Safe for φ; of a gradient only the direction is left, within about 20 degrees."""
     rule = golden.rule(RATES[""], torch.float32)
-    if compiled:
-        compile_norms(rule)
-    phi = golden.phi("phi0", torch.float32)
+    rule.prepare(compiled)
+    state = golden.state("phi0", torch.float32)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         for x in golden.tensor("minibatches", torch.float32)[:5]:
-            phi = rule(golden.BASE_MODEL, phi, x[None])
-    assert all(p.dtype == torch.float32 for group in phi for p in group)
-    for layer in (1, 2):
-        agree(phi.weights[layer - 1], f"phi5/W{layer}", 1e-4)
-        agree(phi.biases[layer - 1], f"phi5/b{layer}", 1e-4)
-        agree(phi.backward_weights[layer - 1], f"phi5/V{layer}", 1e-4)
+            state = rule(golden.NETWORK, state, Batch(x[None]))
+    assert all(p.dtype == torch.float32 for _, p in tensors_of(state))
+    states_agree(state, "phi5", 1e-4)
     with torch.autocast("cpu", torch.bfloat16):
         pairs = gradients(torch.float32, "", recompute=True, compiled=compiled)
     assert 0.93 < cosine(pairs) < 0.999
@@ -165,14 +171,17 @@ def gradients(
 ) -> dict[str, tuple[Tensor, Tensor]]:
     """By name of θ: the gradient after three unrolled steps, and the golden one."""
     rule = golden.rule(RATES[suffix], dtype)
-    if compiled:
-        compile_norms(rule)
-    unlabelled = golden.tensor("minibatches", dtype)[:3, None]
-    phi = golden.phi("phi0", dtype)
-    labelled = golden.labelled(dtype)
-    result = unroll(rule, OBJECTIVE, golden.BASE_MODEL, phi, unlabelled, labelled, recompute)
-    result.loss.sum().backward()
+    rule.prepare(compiled)
+    batches = [Batch(x[None]) for x in golden.tensor("minibatches", dtype)[:3]]
+    truncation = Truncation(
+        golden.NETWORK, 1, batches, golden.labelled(dtype), start_seed=0, noise_seed=0
+    )
+    carry = golden.state("phi0", dtype)
+    gradient = TruncatedBackprop(recompute)(rule, OBJECTIVE, carry, truncation).gradient
+    named = list(rule.named_parameters())
+    parts = gradient.split([p.numel() for _, p in named])
     expected = golden.theta(f"grad_phi3{suffix}")
     return {
-        name: (p.grad, expected[name]) for name, p in rule.named_parameters() if p.grad is not None
+        name: (part.view_as(p), expected[name])
+        for (name, p), part in zip(named, parts, strict=True)
     }

@@ -9,26 +9,28 @@ import pytest
 SCRIPT = """
 import sys, torch
 from pathlib import Path
-from lit_lul.networks.mlp import MLP
-from lit_lul.objectives.few_shot_ridge import Labelled, MetaObjective
-from lit_lul.learners.update_rule import RuleSettings, UnsupervisedUpdate
-from lit_lul.estimators.truncated_backprop import unroll
+from lit_lul.estimators import TruncatedBackprop
+from lit_lul.estimators.estimator import Truncation
+from lit_lul.learners import Batch, UnsupervisedUpdate, UpdateSettings
+from lit_lul.networks import MLP
+from lit_lul.objectives import FewShotRidge
+from lit_lul.objectives.objective import Labelled
 
 steps, recompute = int(sys.argv[1]), sys.argv[2] == "recompute"
 def peak():
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0])
 
-rule = UnsupervisedUpdate(RuleSettings(hidden_channels=32, error_channels=16, top_channels=32))
-base_model = MLP((64, 32, 32))
-phi = base_model.init(8, torch.Generator().manual_seed(0))
+rule = UnsupervisedUpdate(UpdateSettings(hidden_channels=32, error_channels=16, top_channels=32))
+network = MLP((64, 32, 32))
+state = rule.start(network, 8, torch.Generator().manual_seed(0))
 x, y = torch.rand(5, 8, 100, 64), torch.eye(10).repeat(10, 1).expand(5, 8, 100, 10)
 columns = torch.ones(8, 10, dtype=torch.bool)
 labelled = Labelled(x, y, x, y, columns, columns)
-unlabelled = torch.rand(steps, 8, 32, 64)
+batches = [Batch(x) for x in torch.rand(steps, 8, 32, 64)]
+truncation = Truncation(network, 8, batches, labelled, 0, 0)
 before = peak()
-result = unroll(rule, MetaObjective(), base_model, phi, unlabelled, labelled, recompute)
-result.loss.mean().backward()
+TruncatedBackprop(recompute)(rule, FewShotRidge(), state, truncation)
 print(peak() - before)
 """
 

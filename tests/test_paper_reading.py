@@ -1,4 +1,4 @@
-"""The `paper` preset against the independent NumPy reading of appendix G."""
+"""The paper's form against the independent NumPy reading of appendix G."""
 
 import numpy as np
 import paper_reading as reading
@@ -6,13 +6,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from lit_lul.learners.update_rule import RuleSettings, UnsupervisedUpdate
-from lit_lul.networks.mlp import MLP, Phi
-from lit_lul.objectives.few_shot_ridge import Labelled, MetaObjective, ObjectiveSettings
+from lit_lul.learners.learner import Batch
+from lit_lul.learners.update_rule import PAPER, UnsupervisedUpdate, UpdateSettings
+from lit_lul.learners.update_rule.algorithm import UpdateState
+from lit_lul.networks.mlp import MLP
+from lit_lul.objectives import few_shot_ridge
+from lit_lul.objectives.few_shot_ridge import FewShotRidge
+from lit_lul.objectives.objective import Labelled
+from lit_lul.trees import map_tensors
 
 SIZES = (7, 5, 6, 4)
-SETTINGS = RuleSettings(
-    preset="paper",
+SETTINGS = UpdateSettings(
+    **PAPER,
     hidden_channels=6,
     error_channels=3,
     top_channels=5,
@@ -65,29 +70,37 @@ def read_theta(rule: UnsupervisedUpdate) -> reading.PaperTheta:
     )
 
 
+def read_phi(state: UpdateState) -> reading.Phi:
+    """φ and V of the first task under the names of the reading."""
+    groups = (
+        state["params"]["weights"],
+        state["params"]["biases"],
+        state["backward_weights"],
+    )
+    return reading.Phi(*([p[0].numpy() for p in group] for group in groups))
+
+
 def agree(value: Tensor, expected: reading.Array) -> None:
     """Compare the first task's value."""
     np.testing.assert_allclose(value[0].detach().numpy(), expected, rtol=1e-9, atol=1e-11)
 
 
 @pytest.fixture
-def case() -> tuple[UnsupervisedUpdate, MLP, Phi, Tensor]:
+def case() -> tuple[UnsupervisedUpdate, MLP, UpdateState, Tensor]:
     torch.manual_seed(0)
     rule = randomised(UnsupervisedUpdate(SETTINGS).double())
-    base_model = MLP(SIZES)
-    phi = base_model.init(1, torch.Generator().manual_seed(2), torch.float64)
-    phi = phi.map(lambda p: 10 * p)
-    return rule, base_model, phi, torch.rand(1, 6, SIZES[0], dtype=torch.float64)
+    network = MLP(SIZES)
+    state = map_tensors(lambda p: 10 * p, rule.start(network, 1, torch.Generator().manual_seed(2)))
+    return rule, network, state, torch.rand(1, 6, SIZES[0], dtype=torch.float64)
 
 
-def test_inner_step(case: tuple[UnsupervisedUpdate, MLP, Phi, Tensor]) -> None:
-    rule, base_model, phi, x = case
-    own_phi = reading.Phi(*([p[0].numpy() for p in group] for group in phi))
-    step = reading.inner_step(read_theta(rule), own_phi, x[0].numpy())
-    activations = base_model.forward(phi, x)
-    d, h = rule.propagate(phi, activations)
-    update = rule.compute_update(phi, activations, h)
-    following = rule(base_model, phi, x)
+def test_inner_step(case: tuple[UnsupervisedUpdate, MLP, UpdateState, Tensor]) -> None:
+    rule, network, state, x = case
+    step = reading.inner_step(read_theta(rule), read_phi(state), x[0].numpy())
+    activations = network.activations(state["params"], x)
+    d, h = rule.propagate(state, activations)
+    update = rule.compute_update(state, activations, h)
+    following = rule(network, state, Batch(x))
     for layer in range(4):
         agree(d[layer].transpose(1, 2), step.d[layer])
         agree(h[layer].transpose(1, 2), step.h[layer])
@@ -95,13 +108,13 @@ def test_inner_step(case: tuple[UnsupervisedUpdate, MLP, Phi, Tensor]) -> None:
         agree(update.weights[i], step.delta_W[i])
         agree(update.biases[i], step.delta_b[i])
         agree(update.backward_weights[i], step.delta_V[i])
-        agree(following.weights[i], step.phi.W[i])
-        agree(following.biases[i], step.phi.b[i])
-        agree(following.backward_weights[i], step.phi.V[i])
+        agree(following["params"]["weights"][i], step.phi.W[i])
+        agree(following["params"]["biases"][i], step.phi.b[i])
+        agree(following["backward_weights"][i], step.phi.V[i])
 
 
-def test_meta_objective(case: tuple[UnsupervisedUpdate, MLP, Phi, Tensor]) -> None:
-    _, base_model, phi, _ = case
+def test_meta_objective(case: tuple[UnsupervisedUpdate, MLP, UpdateState, Tensor]) -> None:
+    _, network, state, _ = case
     generator = torch.Generator().manual_seed(3)
     x = torch.rand(2, 1, 1, 12, SIZES[0], generator=generator, dtype=torch.float64)
     classes = torch.randint(3, (2, 1, 1, 12), generator=generator)
@@ -109,13 +122,12 @@ def test_meta_objective(case: tuple[UnsupervisedUpdate, MLP, Phi, Tensor]) -> No
     labelled = Labelled(
         x[0], y[0], x[1], y[1], torch.tensor([[True] * 3 + [False] * 2]), torch.ones(1, 5).bool()
     )
-    objective = MetaObjective(ObjectiveSettings(preset="paper"))
-    score = objective(base_model, phi, labelled)
-    support_u, query_u = objective.embed(base_model, phi, labelled)
+    objective = FewShotRidge(**few_shot_ridge.PAPER)
+    score = objective(network, state["params"], labelled)
+    support_u, query_u = objective.embed(network, state["params"], labelled)
     targets = objective.scale_targets(labelled.support_y, labelled.is_target)
-    own_phi = reading.Phi(*([p[0].numpy() for p in group] for group in phi))
     loss, accuracy, coefficients = reading.meta_objective(
-        own_phi,
+        read_phi(state),
         x[0, 0, 0].numpy(),
         y[0, 0, 0].numpy(),
         x[1, 0, 0].numpy(),

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from lit_lul.errors import InvalidInput
-from lit_lul.training.schedules import PiecewiseConstantLR, ProblemLength, UnrollLength
+from lit_lul.tasks.lengths import ProblemLength, UnrollLength
+from lit_lul.training.schedules import PiecewiseConstantLR
 
 RNG = np.random.default_rng
 

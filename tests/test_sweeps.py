@@ -20,12 +20,13 @@ from wandb.sdk.launch.sweeps.utils import (
 
 from lit_lul.cli import LitLulCLI
 from lit_lul.errors import InvalidInput
-from lit_lul.learners.update_rule.settings import RELEASED_PLANES
+from lit_lul.learners import UpdateSettings
 from lit_lul.training.metrics import FamilyMeans
 
 SWEEPS = sorted((Path(__file__).parents[1] / "sweeps").glob("*.yaml"))
 KEYS = {"name", "project", "program", "command", "method", "metric", "parameters"}
 ON_IMAGES = "configs/small.yaml"
+ALL_PLANES = list(UpdateSettings().planes)
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -98,7 +99,7 @@ def check(sweep: dict[str, Any]) -> None:
         for name, value in sample.items():
             arrived: Any = ready.value.config
             for key in name.split("."):
-                arrived = arrived[key]
+                arrived = arrived[key] if key in arrived else arrived["init_args"][key]
             assert (list(arrived) if isinstance(arrived, tuple) else arrived) == value, name
 
 
@@ -123,9 +124,9 @@ def test_sampled_commands_are_valid(path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "culprit"),
     [
-        ("model.rule.hiden_channels", 8, "hiden_channels"),
-        ("model.rule.planes", ["hebb", "hebbb"], "hebbb"),
-        ("model.rule.inner_rate", None, "inner_rate"),
+        ("model.learner.settings.hiden_channels", 8, "hiden_channels"),
+        ("model.learner.settings.planes", ["hebb", "hebbb"], "hebbb"),
+        ("model.learner.settings.inner_rate", None, "inner_rate"),
     ],
 )
 def test_the_check_finds_mistakes(name: str, value: Any, culprit: str) -> None:
@@ -160,17 +161,17 @@ def test_a_run_logs_what_it_is_judged_by(
 
 def test_planes_are_left_out_one_at_a_time() -> None:
     (path,) = [path for path in SWEEPS if path.stem == "planes"]
-    values = load(path)["parameters"]["model.rule.planes"]["values"]
-    without = [[p for p in RELEASED_PLANES if p != left_out] for left_out in RELEASED_PLANES]
-    assert values == [RELEASED_PLANES, *without]
+    values = load(path)["parameters"]["model.learner.settings.planes"]["values"]
+    without = [[p for p in ALL_PLANES if p != left_out] for left_out in ALL_PLANES]
+    assert values == [ALL_PLANES, *without]
 
 
 def test_the_mean_over_families_does_not_depend_on_their_shares() -> None:
     means = []
     for often, seldom in ((3, 1), (1, 3)):
         metric = FamilyMeans(["a", "b", "never seen"])
-        family = torch.tensor([0] * often + [1] * seldom)
-        metric.update(torch.tensor([0.2, 0.6])[family], family)
+        metric.update(torch.full((often,), 0.2), 0)
+        metric.update(torch.full((seldom,), 0.6), 1)
         means.append(metric.compute())
     assert float(means[0]["families"]) == pytest.approx(0.4)
     assert float(means[1]["families"]) == pytest.approx(0.4)

@@ -1,7 +1,6 @@
-"""Cohorts, families and augmentation."""
+"""Sources of tasks, and the stream of cohorts."""
 
 from collections import Counter
-from dataclasses import replace
 from itertools import islice, pairwise
 from typing import Any
 
@@ -11,19 +10,21 @@ import torch
 
 from lit_lul.data.image_set import ImageSet
 from lit_lul.errors import InvalidInput
-from lit_lul.tasks.augmentation import Augmentation, coefficients, make_inputs, place
-from lit_lul.tasks.balance import inner_step_cost, strata
-from lit_lul.tasks.batch import UnrollBatch, make_batch
-from lit_lul.tasks.cohorts import CohortSampler, SamplerState, distinct
-from lit_lul.tasks.draw import TruncationDraw
-from lit_lul.tasks.families import Family, TaskSource
+from lit_lul.networks import MLP, MLPs
+from lit_lul.tasks.balance import strata
+from lit_lul.tasks.class_tasks import ClassTasks, distinct
 from lit_lul.tasks.glyph_tasks import GlyphTasks
-from lit_lul.tasks.settings import Architectures, CohortSettings
+from lit_lul.tasks.lengths import ProblemLength, UnrollLength
+from lit_lul.tasks.plan import Plan
+from lit_lul.tasks.sizes import Sizes
+from lit_lul.tasks.source import STEPS_AT_ONCE, Seeds, TaskSource
+from lit_lul.tasks.stream import TaskStream
+from lit_lul.tasks.transforms import ExampleMask, Inversion, Permutation, Placement
 from lit_lul.training.datamodule import TaskDataModule
-from lit_lul.training.schedules import ProblemLength, UnrollLength
+from lit_lul.trees import tensors_of
 
 SIDE = 6
-PLAIN = Augmentation(permutation=0, task_mask=0, example_mask=0, image_shift=0)
+SIZES = Sizes(cohorts=3, tasks=4, batch_size=7, labels_per_class=3, draws=2)
 
 
 @pytest.fixture(scope="module")
@@ -35,94 +36,115 @@ def images() -> ImageSet:
     return ImageSet(rows.view(-1, 1, 1, 1).repeat(1, 1, SIDE, SIDE), start, tuple("abcdefgh"))
 
 
-def make_sampler(images: ImageSet, **changes: Any) -> CohortSampler:
-    """A sampler of three kinds of task of grey images, and one of colour."""
-    families = [
-        Family("plain", (0, 1, 2, 3, 4, 5), 3, False, 3.0),
-        Family("turned", (2, 3, 4, 5, 6, 7), 3, True, 1.0),
-        Family("wide", (0, 1, 2, 3, 4, 5, 6), 5, False, 4.0),
-    ]
+def sources(images: ImageSet) -> list[TaskSource]:
+    """Grey images with tasks of 3 and of 5 classes, and colour ones."""
     colour = ImageSet(
         images.images[:, :, :4, :4].repeat(1, 3, 1, 1), images.class_start, images.class_names
     )
-    sources = [
-        TaskSource(images, families),
-        TaskSource(colour, [Family("colour", (0, 1, 2, 3), 3, False, 2.0)]),
+    transforms = [Placement(turned=0.5, shifted=0.25, max_shift=2.0), Permutation()]
+    return [
+        ClassTasks("grey", images, range(7), [3, 5], 8.0, transforms),
+        ClassTasks("colour", colour, range(4), [3], 2.0, transforms),
     ]
+
+
+def make_stream(images: ImageSet, **changes: Any) -> TaskStream:
+    """A stream of three cohorts."""
     arguments: dict[str, Any] = {
-        "settings": CohortSettings(cohorts=3, tasks=4, batch_size=7, labels_per_class=3, draws=2),
-        "architectures": Architectures((1, 3), (4, 9)),
-        "augmentation": Augmentation(max_shift=2.0),
+        "sources": sources(images),
+        "networks": MLPs((1, 3), (4, 9)),
+        "sizes": SIZES,
         "unroll_length": UnrollLength((2, 4), (2, 4), 1),
         "problem_length": ProblemLength(9, 9, 1, 0.3),
         "embedding_units": 5,
         "seed": 1,
-        "total": 3,
-        "first_cohort": 0,
     }
-    return CohortSampler(sources, **(arguments | changes))
+    return TaskStream(**(arguments | changes))
 
 
-def draws(sampler: CohortSampler, n: int) -> list[TruncationDraw]:
-    """The first n truncations."""
-    return [draw for draw, _ in islice(sampler.iterate(SamplerState()), n)]
+def plans(stream: TaskStream, n: int) -> list[Plan]:
+    """The next n truncations."""
+    return list(islice(stream, n))
 
 
-def same(a: TruncationDraw, b: TruncationDraw) -> bool:
-    """Whether two draws are equal in all but the cohort's number."""
-    return (
-        torch.equal(a.unlabelled_rows, b.unlabelled_rows)
-        and torch.equal(a.labelled_rows, b.labelled_rows)
-        and all(torch.equal(x, y) for x, y in zip(a.inputs, b.inputs, strict=True))
-        and (a.base_model, a.phi_seed, a.age) == (b.base_model, b.phi_seed, b.age)
-    )
+def same(a: Plan, b: Plan) -> bool:
+    """Whether two plans are equal in all but the cohort's number."""
+    tensors = zip(tensors_of(a.content), tensors_of(b.content), strict=True)
+    return (a.network, a.start_seed, a.noise_seed, a.age) == (
+        b.network,
+        b.start_seed,
+        b.noise_seed,
+        b.age,
+    ) and all(n == m and torch.equal(x, y) for (n, x), (m, y) in tensors)
+
+
+def steps_of(plan: Plan) -> int:
+    """U."""
+    return len(plan.content["rows"])
 
 
 def test_cohorts_take_turns_and_age(images: ImageSet) -> None:
-    taken = draws(make_sampler(images), 60)
-    assert [d.cohort for d in taken] == [0, 1, 2] * 20
+    taken = plans(make_stream(images), 60)
+    assert [plan.cohort for plan in taken] == [0, 1, 2] * 20
     for cohort in range(3):
         own = taken[cohort::3]
         assert own[0].fresh
-        assert any(d.fresh for d in own[1:])
+        assert any(plan.fresh for plan in own[1:])
         for before, after in pairwise(own):
             if after.fresh:
                 assert after.age == 0
+                assert after.start_seed != before.start_seed
             else:
-                assert after.age == before.age + len(before.unlabelled_rows)
-                assert after.base_model == before.base_model
-                assert torch.equal(after.inputs.permutation, before.inputs.permutation)
-                assert torch.equal(after.family, before.family)
-                assert not same(before, after)
+                assert after.age == before.age + steps_of(before)
+                assert (after.network, after.family) == (before.network, before.family)
+                drawn = [dict(tensors_of(plan.content["transforms"])) for plan in (before, after)]
+                assert all(torch.equal(drawn[0][name], t) for name, t in drawn[1].items())
+                assert not torch.equal(before.content["rows"][0], after.content["rows"][0])
+                assert after.noise_seed != before.noise_seed
 
 
-def test_sampler_goes_on_from_its_state(images: ImageSet) -> None:
-    sampler = make_sampler(images)
-    whole = list(islice(sampler.iterate(SamplerState()), 20))
-    state = SamplerState.from_dict(whole[10][1].to_dict())
-    rest = list(islice(make_sampler(images).iterate(state), 9))
-    assert all(same(a[0], b[0]) for a, b in zip(whole[11:], rest, strict=True))
+def test_stream_resumes_from_its_state(images: ImageSet) -> None:
+    stream = make_stream(images)
+    whole = plans(stream, 20)
+    assert stream.state_dict()["slots"] == [], "fetched ahead, not used"
+    stream.used(whole[10])
+    resumed = make_stream(images)
+    resumed.load_state_dict(stream.state_dict())
+    assert all(same(a, b) for a, b in zip(whole[11:], plans(resumed, 9), strict=True))
+
+
+def test_cohorts_keep_their_family_when_weights_change(images: ImageSet) -> None:
+    stream = make_stream(images)
+    before = plans(stream, 3)
+    stream.used(before[-1])
+    grey, colour = sources(images)
+    grey.families = [family._replace(weight=1e-6) for family in grey.families]
+    other = make_stream(images, sources=[grey, colour])
+    other.load_state_dict(stream.state_dict())
+    for old, new in zip(before, plans(other, 3), strict=True):
+        if not new.fresh:
+            assert new.family == old.family
+    gone = make_stream(images, sources=[colour])
+    gone.load_state_dict(stream.state_dict())
+    names = [stream.families[plan.family] for plan in before]
+    for name, plan in zip(names, plans(gone, 3), strict=True):
+        assert plan.fresh or name.startswith("colour"), "a family that is gone ends its problems"
 
 
 def test_seed_and_rank_determine_the_data(images: ImageSet) -> None:
-    whole = draws(make_sampler(images, settings=CohortSettings(4, 4, 7, 3, 2), total=4), 8)
+    whole = plans(make_stream(images, sizes=Sizes(4, 4, 7, 3, 2)), 8)
     ranks = [
-        draws(
-            make_sampler(
-                images, settings=CohortSettings(2, 4, 7, 3, 2), total=4, first_cohort=first
-            ),
-            4,
-        )
-        for first in (0, 2)
+        plans(make_stream(images, sizes=Sizes(2, 4, 7, 3, 2), rank=rank, world=2), 4)
+        for rank in (0, 1)
     ]
     together = [ranks[0][0], ranks[0][1], ranks[1][0], ranks[1][1]]
     assert all(same(a, b) for a, b in zip(whole[:4], together, strict=True))
-    other = draws(make_sampler(images, seed=2), 1)[0]
-    assert not same(other, draws(make_sampler(images), 1)[0])
+    other = plans(make_stream(images, seed=2), 1)[0]
+    assert not same(other, plans(make_stream(images), 1)[0])
 
 
 def test_cohorts_of_an_outer_step_take_as_many_inner_steps(images: ImageSet) -> None:
-    steps = [len(d.unlabelled_rows) for d in draws(make_sampler(images), 60)]
+    steps = [steps_of(plan) for plan in plans(make_stream(images), 60)]
     assert steps[0::3] == steps[1::3] == steps[2::3]
     assert set(steps) == {2, 3, 4}
 
@@ -131,10 +153,8 @@ def test_cohorts_of_an_outer_step_take_as_many_inner_steps(images: ImageSet) -> 
 def test_strata_cover_every_pair_of_choices_once(total: int) -> None:
     quantiles = (np.arange(60) + 0.5) / 60
     density = np.zeros((60, 60))
-    for architecture, family in strata(total):
-        chosen, kind = (
-            (low <= quantiles) & (quantiles < high) for low, high in (architecture, family)
-        )
+    for network, family in strata(total):
+        chosen, kind = ((low <= quantiles) & (quantiles < high) for low, high in (network, family))
         density += np.outer(chosen / chosen.sum(), kind / kind.sum())
     np.testing.assert_allclose(density, total / 60**2)
 
@@ -147,139 +167,82 @@ def test_strata_give_every_rank_as_much() -> None:
         np.testing.assert_allclose(of_rank[:, 1], 0.5)
 
 
-def test_architectures_are_uniform_and_sorted_by_cost() -> None:
-    architectures = Architectures((1, 3), (4, 9))
-    found = [architectures.at((i + 0.5) / 36, 10, 5).sizes for i in range(36)]
-    assert Counter(found) == {
+def test_networks_are_uniform_and_sorted_by_cost() -> None:
+    networks = [MLPs((1, 3), (4, 9)).at((i + 0.5) / 36, 10, 5) for i in range(36)]
+    assert Counter(network.sizes for network in networks) == {
         (10, *[units] * layers, 5): 2 for layers in (1, 2, 3) for units in range(4, 10)
     }
-    costs = [inner_step_cost(sizes) for sizes in found]
+    costs = [network.cost for network in networks]
     assert costs == sorted(costs)
-    assert inner_step_cost((10, 4, 5)) == pytest.approx(19 + 60 / 1000)
+    assert MLP((10, 4, 5)).cost == pytest.approx(19 + 60 / 1000)
 
 
 def test_families_have_their_shares(images: ImageSet) -> None:
-    sampler = make_sampler(images, problem_length=ProblemLength(1, 1, 1, 0))
-    counts = Counter(f for d in draws(sampler, 600) for f in d.family.tolist())
-    shares = np.array([counts[i] for i in range(4)]) / sum(counts.values())
-    np.testing.assert_allclose(shares, [0.3, 0.1, 0.4, 0.2], atol=0.05)
-
-
-def test_cohorts_keep_to_one_source(images: ImageSet) -> None:
-    seen = set()
-    for draw in draws(make_sampler(images), 200):
-        seen.add(draw.source)
-        assert all((f == 3) == (draw.source == 1) for f in draw.family.tolist())
-        assert draw.base_model.sizes[0] == [SIDE**2, 3 * 4**2][draw.source]
-    assert seen == {0, 1}
+    stream = make_stream(images, problem_length=ProblemLength(1, 1, 1, 0))
+    counts = Counter(stream.families[plan.family] for plan in plans(stream, 900))
+    assert set(counts) == {"grey-3", "grey-5", "colour-3"}
+    shares = [counts[name] / 900 for name in ("grey-3", "grey-5", "colour-3")]
+    np.testing.assert_allclose(shares, [0.4, 0.4, 0.2], atol=0.05)
 
 
 def test_examples_belong_to_their_classes(images: ImageSet) -> None:
-    sampler = make_sampler(images)
     start = images.class_start.numpy()
-    for draw in draws(sampler, 30):
-        of_class = np.searchsorted(start, draw.labelled_rows.numpy(), side="right") - 1
-        ways = int(draw.classes.max()) + 1
-        for task, family in enumerate(draw.family.tolist()):
-            expected = {c: set(of_class[:, task, draw.classes == c].flatten()) for c in range(ways)}
-            assert all(len(found) == 1 for found in expected.values())
-            chosen = set.union(*expected.values())
-            assert len(chosen) == ways
-            assert chosen <= set(sampler.families[family].pool)
-            unlabelled = (
-                np.searchsorted(start, draw.unlabelled_rows[:, task].numpy(), side="right") - 1
-            )
-            assert set(unlabelled.flatten()) <= chosen
-        for rows in draw.labelled_rows.flatten(0, 1).tolist():
-            assert len(set(rows)) == len(rows)
+
+    def classes_of(rows: torch.Tensor) -> np.ndarray:
+        return np.searchsorted(start, rows.numpy(), side="right") - 1
+
+    for plan in plans(make_stream(images), 30):
+        members, ways = plan.content["labelled_members"], plan.content["ways"]
+        labelled, seen = classes_of(plan.content["labelled_rows"]), classes_of(plan.content["rows"])
+        for task in range(SIZES.tasks):
+            of_member = [set(labelled[:, task, members == c].flatten()) for c in range(ways)]
+            assert all(len(found) == 1 for found in of_member)
+            chosen = [found.pop() for found in of_member]
+            assert len(set(chosen)) == ways
+            own = plan.content["members"][:, task].numpy()
+            assert (np.array(chosen)[own] == seen[:, task]).all()
+        for rows in plan.content["labelled_rows"].flatten(0, 1).tolist():
+            assert len(set(rows)) == len(rows), "support and query share no example"
 
 
-def test_batch_has_targets_of_each_task(images: ImageSet) -> None:
-    sampler = make_sampler(images, augmentation=PLAIN)
-    mixed = next(d for d in draws(sampler, 200) if set(d.family.tolist()) == {0, 1})
-    batch: UnrollBatch = make_batch(mixed, images.images, 5.0)
-    turned = mixed.family == 1
-    labelled = batch.labelled
+def test_plans_become_batches_and_targets(images: ImageSet) -> None:
+    source = ClassTasks("turned", images, range(8), [3], 1.0, [Placement(turned=0.5, shifted=0)])
+    (family,) = source.families
+    plan = source.plan(family, STEPS_AT_ONCE + 2, SIZES, Seeds([0, 1], [0, 2]))
+    batches, labelled = source.realise(plan, torch.device("cpu"))
+    xs = [batch.x for batch in batches]
+    assert len(xs) == len(batches) == STEPS_AT_ONCE + 2
+    assert all(torch.equal(x, batch.x) for x, batch in zip(xs, batches, strict=True))
+    assert xs[0].shape == (SIZES.tasks, SIZES.batch_size, SIDE**2)
     assert labelled.support_y.shape == (2, 4, 9, 3 + 4)
+    turned = labelled.is_target[:, 3]
+    assert 0 < turned.sum() < 4
     assert torch.equal(labelled.is_target.sum(1), torch.where(turned, 7, 3))
+    assert torch.equal(labelled.is_class.sum(1), torch.tensor([3] * 4))
     assert torch.equal(labelled.support_y[..., :3].argmax(-1), labelled.query_y[..., :3].argmax(-1))
     angles = labelled.support_y[:, turned][..., 3:5]
     torch.testing.assert_close(angles.square().sum(-1), torch.ones(angles.shape[:-1]))
-    assert batch.unlabelled.shape[1:] == (4, 7, SIDE**2)
-    rows = batch.unlabelled[:, ~turned, :, 0] * 255
-    torch.testing.assert_close(rows, mixed.unlabelled_rows[:, ~turned].float())
+    still = torch.stack(xs)[:, ~turned, :, 0] * 255
+    torch.testing.assert_close(still, plan["rows"][:, ~turned].float())
 
 
-def test_masks_and_permutation_are_per_task() -> None:
-    rng = np.random.default_rng(0)
-    family = Family("plain", (0,), 1, False, 1.0)
-    inputs = Augmentation(task_mask=1, example_mask=1).sample_inputs([family] * 3, SIDE**2, rng)
-    images = torch.full((4, 1, SIDE, SIDE), 255, dtype=torch.uint8)
-    rows = torch.zeros(2, 3, 5, dtype=torch.long)
-    x = make_inputs(images, rows, None, inputs, torch.Generator().manual_seed(0))
-    kept = inputs.keep.gather(1, inputs.permutation).bool()
-    for task in range(3):
-        assert not x[:, task, :, ~kept[task]].any()
-        varied = x[:, task][..., kept[task]].flatten(0, 1)
-        assert len(torch.unique(varied, dim=0)) > 1
-    assert sorted(inputs.permutation[0].tolist()) == list(range(SIDE**2))
-    assert not torch.equal(inputs.permutation[0], inputs.permutation[1])
-
-
-def test_place_turns_and_shifts() -> None:
-    image = torch.zeros(1, 1, 5, 5)
-    image[0, 0, 1, 2] = 1.0
-    quarter, right, down = (
-        place(image, torch.tensor([[*moves, 0.0, 0, 0, 0]]))
-        for moves in ([np.pi / 2, 0.0, 0.0], [0.0, 1, 0], [0.0, 0, 2])
-    )
-    assert quarter[0, 0].argmax().item() == 2 * 5 + 3
-    assert right[0, 0].argmax().item() == 1 * 5 + 3
-    assert down[0, 0].argmax().item() == 3 * 5 + 2
-    torch.testing.assert_close(place(image, torch.zeros(1, 7)), image)
-
-
-def test_place_distorts_about_the_centre() -> None:
-    image = torch.zeros(1, 1, 9, 9)
-    image[0, 0, 4, 2:7] = 1.0
-    narrow = place(image, torch.tensor([[0.0, 0, 0, 0.4, 0, 0, 0]]))
-    torch.testing.assert_close(narrow, narrow.flip(-1))
-    assert narrow.sum() < 0.8 * image.sum()
-    sheared = place(image, torch.tensor([[0.0, 0, 0, 0, 0, 0.4, 0]]))[0, 0]
-    torch.testing.assert_close(sheared, sheared.flip(0, 1))
-    assert sheared[:4].sum() > 0.3 and sheared[4, 4] == 1
-
-
-@pytest.mark.parametrize("image_shift", [0, 1])
-def test_distortion_changes_the_images_of_its_families(
-    images: ImageSet, image_shift: float
-) -> None:
-    settings = replace(PLAIN, image_shift=image_shift)
-    plain, distorted = (make_sampler(images, augmentation=settings) for _ in range(2))
-    distorted.families = [
-        replace(f, distortion=0.3) if f.name == "plain" else f for f in distorted.families
-    ]
-    seen = set()
-    for before, after in zip(draws(plain, 24), draws(distorted, 24), strict=True):
-        chosen = torch.tensor([distorted.families[i].distortion > 0 for i in after.family])
-        assert torch.equal(before.labelled_rows, after.labelled_rows)
-        if after.unlabelled_placement is None:
-            assert not chosen.any()
-            continue
-        moves, matrix = after.unlabelled_placement.split([3, 4], dim=-1)
-        if before.unlabelled_placement is not None:
-            assert torch.equal(before.unlabelled_placement[..., :3], moves)
-        assert 0.2 < matrix[:, chosen].abs().max() <= 0.3 if chosen.any() else True
-        assert not matrix[:, ~chosen].any()
-        seen |= set(chosen.tolist())
-    assert seen == {True, False}
-
-
-def test_coefficients_of_a_full_turn_agree_with_none() -> None:
-    turns = torch.tensor([[0.0, 2, -4, 0, 0, 0, 0], [2 * np.pi, 2, -4, 0, 0, 0, 0]])
-    none, full = coefficients(turns, max_shift=4.0)
-    torch.testing.assert_close(none, full, atol=1e-6, rtol=0)
-    torch.testing.assert_close(none, torch.tensor([0.0, 1.0, 0.5, -1.0]))
+def test_one_more_transform_changes_no_other_draw(images: ImageSet) -> None:
+    short = [ExampleMask(share=1), Permutation()]
+    outcomes = []
+    for transforms in (short, [Inversion(share=0.5), *short]):
+        source = ClassTasks("a", images, range(8), [3], 1.0, transforms)
+        plan = source.plan(source.families[0], 2, SIZES, Seeds([0, 1], [0, 2]))
+        batches, _ = source.realise(plan, torch.device("cpu"))
+        outcomes.append((plan, torch.stack([batch.x for batch in batches])))
+    (plain, x), (inverted, y) = outcomes
+    assert torch.equal(plain["rows"], inverted["rows"])
+    for (_, before), (_, after) in zip(
+        tensors_of(plain["transforms"]), tensors_of(inverted["transforms"][1:]), strict=True
+    ):
+        assert torch.equal(before, after)
+    changed = (x != y).flatten(2).any(-1).any(0)
+    assert 0 < changed.sum() < SIZES.tasks
+    assert torch.equal(x[:, ~changed], y[:, ~changed])
 
 
 def test_distinct_indices_are_uniform() -> None:
@@ -294,32 +257,25 @@ def test_distinct_indices_are_uniform() -> None:
 
 
 def test_training_never_sees_held_out_characters() -> None:
-    training, held_out = GlyphTasks(side=8, weight=18.0).load()
-    seen = {c for family in training.families for c in family.pool}
-    kept = {c for family in held_out.families for c in family.pool}
-    assert len(kept) > 50
-    assert not seen & kept
-    shares = Counter[int]()
-    for family in training.families:
-        shares[family.ways] += round(family.weight)
-    assert shares == {10: 2 + 6, 13: 2, 14: 2, 17: 2, 20: 2, 30: 2}
+    training, held_out = GlyphTasks(side=8).load("glyphs", None)
+    assert held_out is not None
+    assert len(held_out.pool) > 50
+    assert not {*training.pool} & {*held_out.pool}
+    letters, none = GlyphTasks(side=8, characters="letters", ways=[10]).load("letters", None)
+    assert none is None
+    assert {*letters.pool} <= {*training.pool}
 
 
 @pytest.mark.parametrize(
     ("make", "culprit"),
     [
-        (lambda images: make_sampler(images, settings=CohortSettings(labels_per_class=5)), "'a'"),
-        (lambda _: CohortSettings(tasks=0), "tasks 0"),
-        (lambda _: Architectures(hidden_layers=(0, 2)), "hidden_layers"),
-        (lambda _: Architectures(activation="gelu"), "gelu"),
-        (lambda _: Augmentation(task_mask=1.5), "task_mask"),
-        (lambda _: GlyphTasks(distortion=0.5), "distortion"),
-        (lambda _: GlyphTasks(tilt=(0.5, -0.5)), "tilt"),
-        (lambda _: GlyphTasks(inverted=2), "inverted"),
-        (lambda _: GlyphTasks(elastic=0.2), "elastic"),
-        (lambda _: GlyphTasks(printed=0.6, filled=0.5), "printed 0.6 and filled 0.5"),
+        (lambda images: plans(make_stream(images, sizes=Sizes(labels_per_class=5)), 1), "'a'"),
+        (lambda _: Sizes(tasks=0), "tasks 0"),
+        (lambda _: MLPs(hidden_layers=(0, 2)), "hidden_layers"),
+        (lambda _: MLPs(activation="gelu"), "gelu"),
         (lambda _: GlyphTasks(ways=[1]), "ways"),
-        (lambda _: GlyphTasks(side=8, held_out=0.0).load(), "0 to draw"),
+        (lambda _: GlyphTasks(held_out=2), "held_out"),
+        (lambda _: GlyphTasks(side=8, held_out=0.0).load("glyphs", None), "0 to draw"),
         (lambda _: TaskDataModule(validation_steps=0), "validation_steps"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Texts as the words that they have: the vocabulary, the encoding, the cache, and bad datasets."""
+"""Texts as bags of words: the vocabulary, the encoding, the cache, and errors."""
 
 import os
 import re
@@ -26,7 +26,7 @@ WORDS = ("apt", "bad", "film", "good", "zoo", "don't")
 
 @pytest.fixture(autouse=True)
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of one dataset, with caches of its own and no network."""
+    """A folder of one dataset, with separate caches and no network."""
     monkeypatch.delenv("LIT_LUL_DATA", raising=False)
     monkeypatch.setenv("LIT_LUL_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "datasets"))
@@ -125,12 +125,12 @@ def refusal(source: TextSource, root: Path, split: str = "train") -> str:
 
 
 def test_no_words_are_refused() -> None:
-    with pytest.raises(InvalidInput, match="words must be at least 1, not 0"):
+    with pytest.raises(InvalidInput, match="words 0: must be at least 1"):
         TextSource(NAME, words=0)
 
 
 def test_fewer_words_than_asked_for(root: Path) -> None:
-    assert "at most 7, " in refusal(TextSource(NAME, words=8), root)
+    assert "words 8: must be at most 7, " in refusal(TextSource(NAME, words=8), root)
 
 
 def test_unknown_split(root: Path) -> None:
@@ -151,17 +151,18 @@ def test_missing_column(root: Path, column: str) -> None:
 
 def test_texts_that_are_no_strings(root: Path) -> None:
     message = refusal(TextSource(NAME, text_column="label", words=6), root)
-    assert re.search("'label'.*must hold str, but row 0 is 1", message)
+    assert re.search("row 0: column 'label' must hold str, not 1", message)
 
 
 def test_missing_text(root: Path) -> None:
     write(root / NAME, "train", {"text": ["a b c", None], "label": [0, 1]})
-    assert re.search("'text'.*must hold str, but row 1 is None", refusal(TextSource(NAME), root))
+    message = refusal(TextSource(NAME), root)
+    assert re.search("row 1: column 'text' must hold str, not None", message)
 
 
 def test_labels_that_are_no_integers(root: Path) -> None:
     message = refusal(TextSource(NAME, label_column="text", words=6), root)
-    assert re.search("'text'.*must hold int, but row 0 is .Good film", message)
+    assert re.search("row 0: column 'text' must hold int, not .Good film", message)
 
 
 def test_unreadable_parquet(root: Path) -> None:
@@ -175,7 +176,7 @@ def test_offline_with_nothing_cached(root: Path) -> None:
     message = refusal(TextSource("someone/else"), root)
     assert "'someone/else'" in message
     assert str(root / "someone/else") in message
-    assert "go online" in message and "LIT_LUL_DATA" in message
+    assert "connect to the network" in message and "LIT_LUL_DATA" in message
 
 
 def test_library_is_needed_only_to_build(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

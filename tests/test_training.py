@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,18 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from lit_lul.errors import InvalidInput
-from lit_lul.files.theta import load_rule
-from lit_lul.learners.update_rule import RuleSettings
+from lit_lul.files.theta import load_learner, stored_settings
+from lit_lul.learners import UnsupervisedUpdate, UpdateSettings
+from lit_lul.networks import MLPs
 from lit_lul.tasks.glyph_tasks import GlyphTasks
-from lit_lul.tasks.settings import Architectures, CohortSettings
+from lit_lul.tasks.lengths import ProblemLength
+from lit_lul.tasks.sizes import Sizes
 from lit_lul.training.datamodule import TaskDataModule
 from lit_lul.training.module import MetaLightningModule
-from lit_lul.training.schedules import ProblemLength
+from lit_lul.training.run_folders import claim_version
+from lit_lul.trees import map_tensors, tensors_of
+
+CONFIGS = Path(__file__).parents[1] / "configs"
 
 
 def test_fit_leaves_everything_it_names(
@@ -58,27 +64,54 @@ def test_fit_leaves_everything_it_names(
         "4"
     ] * 6
     assert all(0 <= float(row["accuracy"]) <= 1 for row in curve)
-    rule = load_rule(folder / "checkpoints" / "theta.safetensors")
+    rule = load_learner(folder / "checkpoints" / "theta.safetensors")
     assert rule.settings.hidden_channels == 4
     checkpoint = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
     for name, tensor in rule.state_dict().items():
-        assert torch.equal(tensor, checkpoint["state_dict"][f"rule.{name}"])
+        assert torch.equal(tensor, checkpoint["state_dict"][f"learner.{name}"])
 
 
 def test_command_line_overrides_hold_in_interpolations(run_folder: Path) -> None:
-    lit_lul("fit", "--config", "tiny.yaml", "--model.rule.preset=paper", "--trainer.max_steps=1")
+    interpolated = OmegaConf.load("tiny.yaml")
+    OmegaConf.update(interpolated, "data.validation_steps", "${data.problem_length.first}")
+    OmegaConf.save(interpolated, "interpolated.yaml")
+    options = ["--data.problem_length.first=3", "--trainer.max_steps=1"]
+    lit_lul("fit", "--config", "interpolated.yaml", *options)
     config = OmegaConf.load(log_folder(run_folder) / "config.yaml")
-    assert OmegaConf.select(config, "model.objective.preset") == "paper"
-    assert OmegaConf.select(config, "model.rule.embedding_units") == 6
+    assert OmegaConf.select(config, "data.validation_steps") == 3
 
 
-def test_preset_of_the_command_line_reaches_every_setting(run_folder: Path) -> None:
-    options = ["--model.rule.preset=paper", "--model.rule.growth=0.5", "--trainer.max_steps=1"]
+def test_settings_of_the_command_line_reach_theta(run_folder: Path) -> None:
+    options = ["--model.learner.settings.growth=0.5", "--trainer.max_steps=1"]
     lit_lul("fit", "--config", "tiny.yaml", *options)
-    settings = load_rule(log_folder(run_folder) / "checkpoints" / "theta.safetensors").settings
-    sizes = TINY["model"]["rule"] | {"preset": "paper"}
-    assert settings == RuleSettings(growth=0.5, **sizes).resolve()
-    assert settings.update_norm == "matrix"
+    path = log_folder(run_folder) / "checkpoints" / "theta.safetensors"
+    sizes = TINY["model"]["learner"]["init_args"]["settings"]
+    assert load_learner(path).settings == UpdateSettings(growth=0.5, **sizes)
+    assert stored_settings(path)[0] == "UnsupervisedUpdate"
+
+
+@pytest.mark.parametrize("stage", ["validate", "fit --start_from", "fit --ckpt_path"])
+def test_settings_stored_with_theta_win(run_folder: Path, stage: str) -> None:
+    """What a configuration leaves open is the file's; what it says otherwise is an error."""
+    growth = "--model.learner.settings.growth=0.5"
+    lit_lul("fit", "--config", "tiny.yaml", growth, "--trainer.max_steps=1")
+    saved = log_folder(run_folder) / "checkpoints" / "last.ckpt"
+    command, _, option = stage.partition(" ")
+    options = ["--config", "tiny.yaml", option or "--ckpt_path", str(saved)]
+    options += ["--trainer.max_steps=2"] if command == "fit" else []
+    lit_lul(command, *options)
+    config = OmegaConf.load(log_folder(run_folder, 1) / "config.yaml")
+    assert OmegaConf.select(config, "model.learner.init_args.settings.growth") == 0.5
+    with pytest.raises(InvalidInput, match=r"last\.ckpt.*growth.*0\.5.*0\.25") as raised:
+        lit_lul(command, *options, "--model.learner.settings.growth=0.25")
+    assert "\n" not in str(raised.value)
+
+
+def test_theta_of_another_class_is_refused(run_folder: Path) -> None:
+    lit_lul("fit", "--config", "tiny.yaml", "--trainer.max_steps=1")
+    saved = str(log_folder(run_folder) / "checkpoints" / "theta.safetensors")
+    with pytest.raises(InvalidInput, match=r"UnsupervisedUpdate.*HebbianRule"):
+        lit_lul("validate", "--config", str(CONFIGS / "hebbian.yaml"), "--ckpt_path", saved)
 
 
 def test_compiled_run_with_bf16_hidden_states(run_folder: Path) -> None:
@@ -95,8 +128,25 @@ def test_compiled_run_with_bf16_hidden_states(run_folder: Path) -> None:
     )
     assert quick[0] == pytest.approx(exact[0], rel=0.02)
     assert quick[0] != exact[0]
-    theta = load_rule(log_folder(run_folder, 1) / "checkpoints" / "theta.safetensors")
+    theta = load_learner(log_folder(run_folder, 1) / "checkpoints" / "theta.safetensors")
     assert {p.dtype for p in theta.parameters()} == {torch.float32}
+
+
+def test_double_precision_runs_and_resumes(run_folder: Path) -> None:
+    options = ["--config", "tiny.yaml", "--trainer.precision=64-true"]
+    lit_lul("fit", *options, "--trainer.max_steps=2")
+    lit_lul("fit", *options, "--ckpt_path=last")
+    lit_lul("fit", *options)
+    same_theta(log_folder(run_folder, 0), log_folder(run_folder, 1))
+    checkpoint = torch.load(log_folder(run_folder, 1) / "checkpoints/last.ckpt", weights_only=True)
+    carries = [tensor for _, tensor in tensors_of(checkpoint["cohorts"])]
+    assert {tensor.dtype for tensor in carries} == {torch.float64}
+
+
+@pytest.mark.parametrize("precision", ["16-mixed", "bf16-true", "16-true"])
+def test_precisions_that_are_not_tested_are_refused(run_folder: Path, precision: str) -> None:
+    with pytest.raises(InvalidInput, match=f"{precision}: expected 32-true, bf16-mixed, 64-true"):
+        lit_lul("fit", "--config", "tiny.yaml", f"--trainer.precision={precision}")
 
 
 def test_same_seed_same_numbers(run_folder: Path) -> None:
@@ -120,9 +170,7 @@ def test_evaluation_of_a_checkpoint_and_of_theta_agree(run_folder: Path, stage: 
         name for row in from_theta for name in row if name.startswith(f"{prefix}/meta_loss/")
     }
     assert families
-    assert families <= {
-        f"{prefix}/meta_loss/{name}" for name in ("families", "glyphs-3", "glyphs-3-transformed")
-    }
+    assert families <= {f"{prefix}/meta_loss/{name}" for name in ("families", "glyphs-3")}
     after_fit = [row for row in metrics(log_folder(run_folder)) if "digits/ridge_at_2" in row]
     measured = [row for row in from_theta if "digits/ridge_at_2" in row]
     assert measured[0]["digits/ridge_at_2"] == after_fit[-1]["digits/ridge_at_2"]
@@ -162,6 +210,48 @@ def test_failed_resume_loses_no_log(run_folder: Path) -> None:
     assert (log_folder(run_folder) / "metrics.csv").read_bytes() == before
 
 
+def test_resume_saves_between_outer_steps_alone(
+    run_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns: list[tuple[int, int]] = []
+    save = MetaLightningModule.on_save_checkpoint
+
+    def record(self: MetaLightningModule, checkpoint: dict[str, Any]) -> None:
+        turns.append((self.trainer.global_step, self.turn))
+        save(self, checkpoint)
+
+    monkeypatch.setattr(MetaLightningModule, "on_save_checkpoint", record)
+    lit_lul("fit", "--config", "tiny.yaml", "--trainer.max_steps=2")
+    lit_lul("fit", "--config", "tiny.yaml", "--ckpt_path=last")
+    assert turns == [(2, 0), (4, 0)]
+
+
+def test_weights_of_the_mixture_may_change_on_resume(run_folder: Path) -> None:
+    lit_lul("fit", "--config", "tiny.yaml", "--trainer.max_steps=2")
+    lit_lul("fit", "--config", "tiny.yaml", "--ckpt_path=last", "--data.sources.glyphs.weight=0.5")
+    for changed in ("ways=[4]", "transforms=[{class_path: Permutation}]"):
+        setting = f"--data.sources.glyphs.{changed}"
+        with pytest.raises(InvalidInput, match=rf"data\.sources\.glyphs\.{changed[:4]}"):
+            lit_lul("fit", "--config", "tiny.yaml", "--ckpt_path=last", setting)
+
+
+def test_what_cohorts_carry_follows_the_module_to_its_device() -> None:
+    """A checkpoint is loaded while the module is still on the CPU."""
+    module = Recorder(set())
+    fit(module, cohorts=1, outer_steps=1)
+    module.to("meta")
+    module.on_fit_start()
+    tensors = [t for _, t in tensors_of([module.cohorts, module._sums])]
+    assert {tensor.device.type for tensor in tensors} == {"meta"}
+
+
+def test_two_runs_at_once_get_folders_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "version_0").mkdir()
+    with ThreadPoolExecutor(8) as pool:
+        claimed = list(pool.map(claim_version, [tmp_path] * 16))
+    assert sorted(claimed) == list(range(1, 17))
+
+
 def test_finished_run_goes_on_with_more_steps(run_folder: Path) -> None:
     lit_lul("fit", "--config", "tiny.yaml", "--trainer.max_steps=6")
     lit_lul("fit", "--config", "tiny.yaml", "--trainer.max_steps=4")
@@ -173,15 +263,17 @@ class Recorder(MetaLightningModule):
     """Counts optimiser steps, and breaks the loss of chosen truncations."""
 
     def __init__(self, broken: set[int], **settings: Any) -> None:
-        super().__init__(rule=RuleSettings(**SMALL), **settings)
+        super().__init__(UnsupervisedUpdate(UpdateSettings(**SMALL)), **settings)
         self.broken = broken
         self.seen: list[tuple[int, bool]] = []
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
-        """Poison φ before a broken truncation."""
+        """Poison the state before a broken truncation."""
         if batch_idx in self.broken:
-            self.cohorts[batch.cohort] = self._fresh_phi(batch).map(lambda p: p * torch.nan)
-            batch.fresh = False
+            truncation = batch.truncation
+            start = self.learner.start(truncation.network, truncation.tasks, torch.Generator())
+            self.cohorts[batch.cohort] = map_tensors(lambda t: t * torch.nan, start)
+            batch = batch._replace(fresh=False)
         self.seen.append((batch.cohort, batch.cohort in self.cohorts and not batch.fresh))
         super().training_step(batch, batch_idx)
 
@@ -198,9 +290,9 @@ def fit(module: MetaLightningModule, cohorts: int, outer_steps: int) -> Trainer:
     """Train a few outer steps in this process."""
     data = TaskDataModule(
         embedding_units=4,
-        glyphs=GlyphTasks(side=8, ways=[3], special=[]),
-        sizes=CohortSettings(cohorts, tasks=2, batch_size=5, labels_per_class=2, draws=2),
-        architectures=Architectures((1, 1), (4, 4)),
+        sources={"glyphs": GlyphTasks(side=8, ways=[3])},
+        sizes=Sizes(cohorts, tasks=2, batch_size=5, labels_per_class=2, draws=2),
+        networks=MLPs((1, 1), (4, 4)),
         problem_length=ProblemLength(100, 100, 1, 0),
     )
     trainer = Trainer(
@@ -218,26 +310,27 @@ def fit(module: MetaLightningModule, cohorts: int, outer_steps: int) -> Trainer:
 
 def theta(module: MetaLightningModule) -> Tensor:
     """All of θ as one vector."""
-    return torch.cat([p.detach().flatten() for p in module.rule.parameters()])
+    return torch.cat([p.detach().flatten() for p in module.learner.parameters()])
 
 
 def test_new_run_starts_from_another(run_folder: Path) -> None:
     lit_lul("fit", "--config", "tiny.yaml", "--trainer.max_steps=2")
     source = log_folder(run_folder) / "checkpoints" / "last.ckpt"
-    options = ["--start_from", str(source), "--data.glyphs.ways=[4]", "--seed_everything=5"]
+    options = ["--start_from", str(source), "--data.sources.glyphs.ways=[4]", "--seed_everything=5"]
     still = "--model.optimizer.init_args.lr=0"
     lit_lul("fit", "--config", "tiny.yaml", "--trainer.max_steps=1", still, *options)
     begun = log_folder(run_folder, 1) / "checkpoints" / "last.ckpt"
     before, after = (torch.load(path, weights_only=True) for path in (source, begun))
     for name, tensor in before["state_dict"].items():
-        if name.startswith("rule."):
+        if name.startswith("learner."):
             assert torch.equal(after["state_dict"][name], tensor), "θ, at a rate of zero"
     steps = [c["optimizer_states"][0]["state"][0]["step"].item() for c in (before, after)]
     assert steps == [2, 3]
     assert after["optimizer_states"][0]["param_groups"][0]["lr"] == 0
     assert after["global_step"] == 1
-    with pytest.raises(InvalidInput, match=r"rule\.error_readout"):
-        lit_lul("fit", "--config", "tiny.yaml", "--model.rule.hidden_channels=5", *options)
+    other = "--model.learner.settings.hidden_channels=5"
+    with pytest.raises(InvalidInput, match="hidden_channels"):
+        lit_lul("fit", "--config", "tiny.yaml", other, *options)
 
 
 def test_one_step_of_theta_per_meta_batch() -> None:
@@ -267,10 +360,10 @@ def test_gradient_is_the_mean_over_finite_cohorts_and_clipped(
     clip = MetaLightningModule.clip_gradients
 
     def record(self: MetaLightningModule, optimizer: Any, *limit: Any) -> None:
-        gradients = [p.grad.flatten() for p in self.rule.parameters() if p.grad is not None]
+        gradients = [p.grad.flatten() for p in self.learner.parameters() if p.grad is not None]
         norms.append(torch.cat(gradients).norm().item())
         clip(self, optimizer, *limit)
-        gradients = [p.grad.flatten() for p in self.rule.parameters() if p.grad is not None]
+        gradients = [p.grad.flatten() for p in self.learner.parameters() if p.grad is not None]
         norms.append(torch.cat(gradients).norm().item())
 
     monkeypatch.setattr(MetaLightningModule, "clip_gradients", record)

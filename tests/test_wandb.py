@@ -48,8 +48,8 @@ def logged(folder: Path) -> tuple[Any, dict[str, list[Any]]]:
 def test_settings_curves_and_pictures_reach_wandb(run_folder: Path) -> None:
     folder = fit(run_folder, "--trainer.max_steps=2")
     config, history = logged(folder)
-    assert config["model"]["rule"]["embedding_units"] == 6
-    assert config["model"]["objective"]["preset"] == "released"
+    assert config["model"]["learner"]["init_args"]["settings"]["embedding_units"] == 6
+    assert config["model"]["objective"]["class_path"].endswith("FewShotRidge")
     config.pop("_wandb", None)
     assert config == saved_config(run_folder)
     assert history["trainer/global_step"][0] == 0 and history["trainer/global_step"][-1] == 2

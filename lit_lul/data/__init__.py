@@ -1,1 +1,1 @@
-"""Arrays that tasks are made of, and where they come from."""
+"""The data that tasks are drawn from: rendered characters, image datasets and texts, cached."""

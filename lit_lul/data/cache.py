@@ -1,41 +1,51 @@
-"""Keeping tensors that are slow to build in files, checked on every read."""
+"""A cache of tensors that are slow to build: safetensors files, checked on every read."""
 
 import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from filelock import FileLock, Timeout
+from platformdirs import user_cache_path
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lit_lul.files.atomic import replace_file
+from lit_lul.files.atomic import not_written, replace_file
 
 _log = logging.getLogger(__name__)
+_UNUSABLE = (SafetensorError, OSError, ValueError)
 
 
 def cache_dir() -> Path:
-    """Return the cache directory, which need not exist.
+    """The cache directory, which may not exist yet.
 
-    It is $LIT_LUL_CACHE where that is set, else $XDG_CACHE_HOME/lit_lul, else ~/.cache/lit_lul.
+    $LIT_LUL_CACHE where that is set, else $XDG_CACHE_HOME/lit_lul, else the platform's directory
+    for a user's caches (~/.cache/lit_lul on Linux).
     """
     if own := os.environ.get("LIT_LUL_CACHE"):
         return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lit_lul"
+    if xdg := os.environ.get("XDG_CACHE_HOME"):
+        return Path(xdg, "lit_lul")
+    return user_cache_path("lit_lul", appauthor=False)
 
 
 def cached_tensors(
     name: str, key: Mapping[str, object], build: Callable[[], dict[str, Tensor]]
 ) -> dict[str, Tensor]:
-    """Return `build()`'s tensors, from a file in the cache directory when a sound one is there.
+    """The tensors of `build()`, read from the cache where it has them, else built and stored there.
 
     The file is `<name>-<16 hexadecimal digits of the key's sha256>.safetensors`; its metadata holds
-    the key and a checksum of the tensors. A file that cannot be read, has no such metadata, or has
-    another key or checksum is rebuilt, with a warning in the log. Nothing is ever unpickled.
-    Processes that build the same file at once all succeed; the last to finish leaves its file.
+    the key and a checksum of the tensors. A file that is unreadable, or whose key or checksum is
+    wrong, is rebuilt with a warning in the log. Nothing is ever unpickled.
+
+    Only one process at a time builds a file: the others log what they wait for, and then read it.
+    The lock is the file `.<name of the file>.lock` beside it, which stays there. It is released
+    when its process ends, however that ends.
 
     Args:
         name: the start of the file's name.
@@ -43,22 +53,44 @@ def cached_tensors(
         build: makes the tensors (any shapes and types, on the CPU, no two sharing memory).
 
     Raises:
-        TypeError: `key` holds a value that JSON cannot.
-        InvalidInput: the cache directory cannot be written.
+        TypeError: `key` holds a value that JSON cannot hold.
+        InvalidInput: the file or its lock cannot be written.
     """
     key_json = json.dumps(key, sort_keys=True, separators=(",", ":"))
     digest = hashlib.sha256(key_json.encode()).hexdigest()[:16]
     path = cache_dir() / f"{name}-{digest}.safetensors"
     try:
         return _read(path, key_json)
-    except FileNotFoundError:
-        pass
-    except (SafetensorError, OSError, ValueError) as error:
-        _log.warning("rebuilding %s: %s", path.name, error)
-    tensors = {label: tensor.contiguous() for label, tensor in build().items()}
-    with replace_file(path) as temporary:
-        save_file(tensors, temporary, {"key": key_json, "sha256": _checksum(tensors)})
+    except _UNUSABLE:
+        pass  # looked at again below, when no other process is writing it
+    with _locked(path):
+        try:
+            return _read(path, key_json)
+        except FileNotFoundError:
+            pass
+        except _UNUSABLE as error:
+            _log.warning("rebuilding %s: %s", path.name, error)
+        tensors = {label: tensor.contiguous() for label, tensor in build().items()}
+        with replace_file(path) as temporary:
+            save_file(tensors, temporary, {"key": key_json, "sha256": _checksum(tensors)})
     return tensors
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the lock of the cached file `path` inside the `with` block."""
+    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    with not_written(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            _log.warning("waiting for another process that is building %s", path)
+            lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _read(path: Path, key_json: str) -> dict[str, Tensor]:
@@ -67,7 +99,7 @@ def _read(path: Path, key_json: str) -> dict[str, Tensor]:
         labels = file.keys()
         tensors = {label: file.get_tensor(label) for label in labels}
     if metadata.get("key") != key_json:
-        raise ValueError("its key is another")
+        raise ValueError("it was built for another key")
     if metadata.get("sha256") != _checksum(tensors):
         raise ValueError("its checksum is wrong")
     return tensors

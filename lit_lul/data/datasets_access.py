@@ -1,4 +1,4 @@
-"""Finding datasets: in a folder of them, in a folder of their own, or on the Hugging Face hub."""
+"""Finding and reading datasets, in local folders or on the Hugging Face hub."""
 
 import hashlib
 import os
@@ -11,9 +11,9 @@ ROOT_VARIABLE = "LIT_LUL_DATA"
 
 
 def find_folder(dataset: str, data_root: str | None) -> Path | None:
-    """The dataset's local folder, or None.
+    """The dataset's local folder, as an absolute path, or None where it has none.
 
-    It is `<root>/<dataset>`, where root is `data_root` or else $LIT_LUL_DATA, else `dataset`.
+    It is `<root>/<dataset>`, where root is `data_root` or else $LIT_LUL_DATA; or else `dataset`.
     """
     return next((p.resolve() for p in _places(dataset, data_root) if p.is_dir()), None)
 
@@ -24,7 +24,7 @@ def _places(dataset: str, data_root: str | None) -> list[Path]:
 
 
 def fingerprint(folder: Path) -> str:
-    """A hash of the paths and sizes of a folder's files, hidden ones excepted."""
+    """A hash of the paths and sizes of a folder's files, without hidden ones."""
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
@@ -34,21 +34,23 @@ def fingerprint(folder: Path) -> str:
 
 
 def load_split(dataset: str, split: str, data_root: str | None) -> Any:
-    """A split of the dataset as the `datasets` library reads it, from its folder or from the hub.
+    """A split of the dataset, as a `datasets.Dataset`, from its folder or else from the hub.
 
     Raises:
-        InvalidInput: when it cannot be had, or the library is missing.
+        InvalidInput: the dataset or its split cannot be loaded, or the `datasets` library is
+            missing.
     """
     try:
         import datasets
     except ImportError as error:
-        raise InvalidInput(f"dataset {dataset!r} needs pip install 'lit-lul[data]'") from error
+        missing = "the datasets library is missing: pip install 'lit-lul[data]'"
+        raise InvalidInput(f"dataset {dataset!r}: {missing}") from error
     folder = find_folder(dataset, data_root)
     try:
         return datasets.load_dataset(str(folder or dataset), split=split)
-    except Exception as error:  # the library raises what its many readers do
+    except Exception as error:  # whatever the library's readers raise
         places = " or ".join(map(str, _places(dataset, data_root)))
-        copy = f"go online, or put a copy in {places} or below ${ROOT_VARIABLE}"
+        copy = f"connect to the network, or copy it to {places} or into ${ROOT_VARIABLE}"
         where = folder or f"the Hugging Face hub ({copy})"
         raise InvalidInput(
             f"cannot load dataset {dataset!r}, split {split!r}, from {where}: {reason_of(error)}"
@@ -56,5 +58,5 @@ def load_split(dataset: str, split: str, data_root: str | None) -> Any:
 
 
 def reason_of(error: Exception) -> str:
-    """The first line of what an exception, or its cause, says."""
+    """The first line of the message of an exception's cause, or else of its own."""
     return str(error.__cause__ or error).partition("\n")[0] or type(error).__name__

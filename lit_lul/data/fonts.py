@@ -1,4 +1,4 @@
-"""The faces and characters of the fonts that matplotlib ships, and pictures of them."""
+"""TrueType faces: which characters they have, and images of those."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -20,8 +20,8 @@ class Style(NamedTuple):
 
     Attributes:
         stroke: how far the outline is moved outwards, in 64ths of the em square.
-        stretch: the factor on the width, before the picture is scaled to fit.
-        shear: the slant to the right, as horizontal shift per unit of height.
+        stretch: the factor on the width, before the image is scaled to fit.
+        shear: the slant to the right, as the horizontal shift per unit of height.
     """
 
     stroke: float
@@ -36,23 +36,23 @@ class Face:
     """One TrueType face: its file and the characters it has."""
 
     def __init__(self, path: Path) -> None:
-        """Open the font file `path`; raise OSError or RuntimeError where it is no font."""
+        """Open the font file `path`; raise OSError or RuntimeError if it is not a font."""
         self.path = path
         self.characters = frozenset(map(chr, FT2Font(path).get_charmap()))
         self._font = ImageFont.truetype(path, _EM, layout_engine=ImageFont.Layout.BASIC)
 
     def has_ink(self, character: str) -> bool:
-        """Say whether the face has a picture of `character` that is not blank."""
+        """Whether the face has `character`, and its image is not blank."""
         return character in self.characters and self._font.getmask(character).getbbox() is not None
 
     def draw(self, character: str, style: Style, side: int) -> Tensor:
-        """Draw `character`: uint8, (side, side), ink 255 on 0.
+        """An image of `character`: uint8, (side, side), ink 255 on 0.
 
-        The picture is cropped to its ink, scaled so that the longer side leaves a margin of one
-        pixel in 14, centred, and averaged down from 112 pixels a side.
+        The character is cropped to its ink, scaled so that the longer side leaves a margin of one
+        pixel in 14, centred, and averaged down from 112×112 pixels.
 
         Raises:
-            ValueError: the face's picture of `character` is blank.
+            ValueError: the image of `character` is blank.
         """
         left, top, right, bottom = self._font.getbbox(character, stroke_width=style.stroke)
         height = int(bottom - top) + 2 * _ROOM

@@ -1,9 +1,9 @@
-"""Font-rendered characters, the second training distribution (Metz et al. 2018, appendix H.1.1).
+"""Characters rendered from fonts, a training distribution (Metz et al. 2018, app. H.1.1).
 
-The appendix asks for 1000 characters at 14x14 pixels, black and white, and names no fonts. These
-are the fonts that matplotlib ships: the twelve DejaVu Sans, Sans Mono and Serif faces, which all
-characters have, and the four STIX General faces for the characters that they have. The Computer
-Modern and other STIX files are left out, because their character codes are not Unicode's.
+The appendix asks for 1000 characters at 14×14 pixels, black and white, and names no fonts. Used
+here are fonts that matplotlib ships: the twelve DejaVu Sans, Sans Mono and Serif faces, which have
+all of the characters, and the four STIX General faces, for the characters that they have. Computer
+Modern and the other STIX fonts are not used, because their character codes are not Unicode.
 """
 
 import hashlib
@@ -34,29 +34,32 @@ _COMPARED_SIDE = 14
 
 
 def load_glyphs(side: int) -> ImageSet:
-    """Return the characters' images at `side` x `side` pixels, drawn at the first call and cached.
+    """Images of the characters, rendered by the first call for a side and cached for the others.
 
-    The classes are the same at every side: the letters (except modifier letters, which are small
-    copies of others) and the mathematical, currency and other symbols that the twelve DejaVu faces
-    have. No class is a digit, because digits are what rules are evaluated on: characters of Unicode
-    category N, those whose NFKD decomposition has one, and those that look like one of 0 to 9 are
-    left out. Of characters that look alike (such as Latin A, Greek Alpha and Cyrillic A, or o and
+    The classes are the same for every side: the letters (except modifier letters, which are small
+    copies of others) and the mathematical, currency and other symbols that all twelve DejaVu faces
+    have. No class is a digit, because rules are evaluated on digits: characters of Unicode category
+    N, those whose NFKD decomposition contains one, and those that look like one of 0 to 9 are
+    excluded. Of characters that look alike (such as Latin A, Greek Alpha and Cyrillic A, or o and
     O) only the first is a class: ASCII letters come first, then currency and mathematical symbols,
     then the rest, each by code point.
 
-    Two characters look alike where their pictures at 14x14, averaged over the twelve faces, have a
-    correlation of at least 0.925. Most pairs above it differ in nothing or in the shape of one
-    accent, and a bound below 0.92 would leave fewer than 1000 characters.
+    Two characters look alike if their images at 14×14, averaged over the twelve faces, have a
+    correlation of at least 0.925. Most pairs above it are the same or differ in the shape of one
+    accent, and a threshold below 0.92 would leave fewer than 1000 characters.
 
-    Each character has 48 images of one channel, ink 255 on 0: its faces in turn, each image with a
-    stroke, stretch and shear of its own. `class_names` are the characters.
+    Each character has 48 images of one channel, ink 255 on 0, from each of its faces in turn, with
+    a different stroke, stretch and shear for each image. `class_names` are the characters.
+
+    Args:
+        side: the images' height and width, in pixels.
 
     Raises:
         InvalidInput: `side` is less than 4, or the cache cannot be written.
-        OSError: the fonts are missing or cannot be read.
+        OSError: the fonts are missing or unreadable.
     """
     if side < 4:
-        raise InvalidInput(f"glyphs need a side of at least 4 pixels, not {side}")
+        raise InvalidInput(f"glyphs side {side}: must be at least 4 pixels")
     core, extra = _font_files("DejaVu*[!y].ttf"), _font_files("STIXGeneral*.ttf")
     fonts = hashlib.sha256()
     for path in core + extra:
@@ -73,9 +76,9 @@ def load_glyphs(side: int) -> ImageSet:
 def characters_in(
     category: Literal["letters", "mathematics", "currency"], names: Sequence[str]
 ) -> list[int]:
-    """Return the indices of the characters of `names` that belong to `category`.
+    """Indices of the characters in `names` that belong to `category`.
 
-    Letters are those of ASCII; mathematics and currency are Unicode categories Sm and Sc.
+    Letters are the ASCII letters; mathematics and currency are Unicode categories Sm and Sc.
     """
     return [index for index, name in enumerate(names) if _category(name) == category]
 

@@ -1,4 +1,4 @@
-"""Labelled images of any size from local folders and the Hugging Face hub."""
+"""Labelled image datasets, from local folders or the Hugging Face hub, resized and cached."""
 
 import json
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from rich.progress import track
 from torch import Tensor
 
 from lit_lul.data.cache import cached_tensors
+from lit_lul.data.class_lists import read_class_list, shipped_lists
 from lit_lul.data.datasets_access import find_folder, fingerprint, load_split, reason_of
 from lit_lul.data.image_set import ImageSet
 from lit_lul.errors import InvalidInput
@@ -24,10 +25,10 @@ _CHOICES = {"classes", "leave_out", "held_out"}
 
 @dataclass
 class ImageSource:
-    """One split of a labelled image dataset: where it is, and what is loaded of it and how.
+    """One split of a labelled image dataset: where it is, which classes are loaded, and their size.
 
     Raises:
-        InvalidInput: `side` is less than one, or `held_out` is without `leave_out`.
+        InvalidInput: `side` is less than 1, or `held_out` is set without `leave_out`.
     """
 
     dataset: str
@@ -39,52 +40,60 @@ class ImageSource:
     label_column: str = "label"
     """The column of classes."""
     side: int = 16
-    """Height and width that images are brought to, in pixels."""
+    """Height and width that images are resized to, in pixels."""
     grey: bool = False
-    """Whether images are made grey, one channel, instead of three."""
+    """Whether images are converted to one grey channel instead of three of colour."""
     classes: list[str] | None = None
     """Names of the classes to load; null for all."""
     leave_out: str | None = None
-    """Classes not to load: a JSON file, {"heldout": [names]}, in the dataset's folder or a path."""
+    """Classes not to load: a shipped list (tiny-imagenet), or a JSON file {"heldout": [names]}."""
     held_out: bool = False
-    """Whether to load the classes of leave_out instead of the others."""
+    """Whether to load the classes of leave_out instead of all others."""
 
     def __post_init__(self) -> None:
         if self.side < 1:
-            raise InvalidInput(f"side {self.side}: expected one or more pixels")
+            raise InvalidInput(f"side {self.side}: must be at least 1 pixel")
         if self.held_out and self.leave_out is None:
-            raise InvalidInput("held_out: expected leave_out, the file that names the classes")
+            raise InvalidInput("held_out true: leave_out must name the classes to load")
 
     def __str__(self) -> str:
         return f"dataset {self.dataset!r}, split {self.split!r}"
 
 
 def load_images(source: ImageSource, data_root: str | None = None) -> ImageSet:
-    """Return the images of `source`, decoded at the first call and cached.
+    """Load the images of `source`, decoded by the first call and cached for the others.
 
     The dataset is the folder `<root>/<source.dataset>`, where root is `data_root` or else
-    $LIT_LUL_DATA, or else the folder `source.dataset`, or else it is on the Hugging Face hub. A
-    folder holds what `datasets.load_dataset` reads: parquet files, or images as split/class/file.
+    $LIT_LUL_DATA; or else the folder `source.dataset`; or else it is on the Hugging Face hub. A
+    folder has a form that `datasets.load_dataset` reads: parquet files, or images as
+    split/class/file.
 
     Images lose their alpha channel, become RGB or grey, are cropped to their centre square and
-    resized by area averaging. Classes are in the dataset's order, or sorted where the column is of
-    plain integers or strings; those without images in the split are left out.
+    resized by area averaging. Classes are in the dataset's order, or sorted where the column holds
+    plain integers or strings; classes without images in the split are dropped.
 
-    One cached file serves all choices of classes. It goes by the dataset's name and, for a folder,
-    the paths and sizes of its files, except hidden ones; so a folder may move with its root, and a
-    change on the hub, or one that keeps a file's size, is only noticed after emptying the cache.
+    `source.leave_out` names a list shipped with the package or else a file, first in the dataset's
+    folder, then relative to the working directory. Every class in a file must be a class of the
+    dataset. Of a shipped list at least one must be, so that a subset of the dataset can be used.
+
+    One cached file serves all choices of classes. Its key is the dataset's name and, for a folder,
+    the paths and sizes of its files, except hidden ones. So the root may move; but a change on the
+    hub, or one that keeps all sizes, is only seen after the cache is emptied.
 
     Args:
-        source: the dataset and what is wanted of it.
+        source: the dataset and what is loaded of it.
         data_root: a folder of datasets under their hub names.
 
+    Returns:
+        The images, uint8, of the classes that are kept.
+
     Raises:
-        InvalidInput (a ValueError): the dataset, its split, a column or a class is missing; a file,
-            image or label cannot be read; no class is left; or the `datasets` library is missing.
-        InvalidInput: the cache directory cannot be written.
+        InvalidInput: the dataset, its split, a column, a class or the list of classes is missing; a
+            file, image or label is invalid; no class is left; the `datasets` library is missing; or
+            the cache cannot be written.
     """
     folder = find_folder(source.dataset, data_root)
-    left_out = _left_out(source.leave_out, folder) if source.leave_out else []
+    left_out = read_class_list(source.leave_out, folder) if source.leave_out else []
     key = {name: value for name, value in vars(source).items() if name not in _CHOICES}
     key |= {"files": folder and fingerprint(folder), "decoder": _DECODER}
     file = f"images-{Path(source.dataset).name}"
@@ -99,26 +108,20 @@ def load_images(source: ImageSource, data_root: str | None = None) -> ImageSet:
     )
 
 
-def _left_out(file: str, folder: Path | None) -> list[str]:
-    inside = Path(folder or "", file)
-    path = inside if inside.is_file() else Path(file)
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InvalidInput(f"leave_out {path}: expected a JSON file ({error})") from error
-    names = content.get("heldout") if isinstance(content, dict) else None
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise InvalidInput(f'leave_out {path}: expected {{"heldout": [names of classes]}}')
-    return names
-
-
 def _kept(source: ImageSource, names: list[str], sizes: list[int], out: list[str]) -> list[int]:
     there = [name for name, size in zip(names, sizes, strict=True) if size]
     asked = there if source.classes is None else source.classes
+    if source.leave_out in shipped_lists():
+        if not set(out) & set(names):
+            raise InvalidInput(
+                f"leave_out {source.leave_out!r}: {source} has none of its classes (such as"
+                f" {out[0]!r}); it has classes such as {names[:9]}"
+            )
+        out = [name for name in out if name in names]
     for setting, wanted, known in (("leave_out", out, names), ("classes", asked, there)):
         if lacking := [name for name in wanted if name not in known]:
-            found = f"which has classes such as {known[:9]}"
-            raise InvalidInput(f"{setting}: no class {lacking[0]!r} in {source}, {found}")
+            found = f"it has classes such as {known[:9]}"
+            raise InvalidInput(f"{setting}: {source} has no class {lacking[0]!r}; {found}")
     kept = [i for i, name in enumerate(names) if name in asked and (name in out) == source.held_out]
     if not kept:
         raise InvalidInput(f"{source}: no class with images is left to load")
@@ -135,7 +138,9 @@ def _build(source: ImageSource, data_root: str | None) -> dict[str, Tensor]:
         try:
             image = _resize(rows[row][source.image_column], side, source.grey)
         except Exception as error:
-            raise InvalidInput(f"{source}, row {row}: no image ({reason_of(error)})") from error
+            raise InvalidInput(
+                f"{source}, row {row}: invalid image ({reason_of(error)})"
+            ) from error
         images[place[row]] = np.asarray(image).reshape(side, side, channels).transpose(2, 0, 1)
     return {
         "images": torch.from_numpy(images),
@@ -148,9 +153,11 @@ def _open(source: ImageSource, data_root: str | None) -> Any:
     rows = load_split(source.dataset, source.split, data_root)
     for column in (source.image_column, source.label_column):
         if column not in rows.features:
-            raise InvalidInput(f"{source}: no column {column!r}, only {rows.column_names}")
+            raise InvalidInput(f"{source}: no column {column!r}; it has {rows.column_names}")
     if type(found := rows.features[source.image_column]).__name__ != "Image":
-        raise InvalidInput(f"{source}: expected images in {source.image_column!r}, found {found}")
+        raise InvalidInput(
+            f"{source}: column {source.image_column!r} must hold images, but holds {found}"
+        )
     return rows.select_columns([source.image_column, source.label_column])
 
 
@@ -159,7 +166,7 @@ def _labels(source: ImageSource, rows: Any) -> tuple[list[str], NDArray[np.int64
     names = getattr(rows.features[source.label_column], "names", None)
     for row, label in enumerate(labels):
         if not isinstance(label, int | str) or (names and label not in range(len(names))):
-            raise InvalidInput(f"{source}, row {row}: expected a class, found {label!r:.40}")
+            raise InvalidInput(f"{source}, row {row}: the label must be a class, not {label!r:.40}")
     if names is None:
         values, codes = np.unique(labels, return_inverse=True)
         return [str(value) for value in values.tolist()], codes
@@ -170,5 +177,5 @@ def _resize(image: Image.Image, side: int, grey: bool) -> Image.Image:
     if image.mode.startswith("I;16"):
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.mode in ("I", "F"):
-        raise ValueError(f"its mode {image.mode} does not tell what white is")
+        raise ValueError(f"its mode, {image.mode}, does not define which value is white")
     return ImageOps.fit(image.convert("L" if grey else "RGB"), (side, side), Image.Resampling.BOX)

@@ -1,4 +1,4 @@
-"""Labelled images of one size, grouped by class."""
+"""Labelled images of one size, in memory."""
 
 from dataclasses import dataclass
 
@@ -7,10 +7,10 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Images of one size, with the rows of each class together.
+    """Labelled images of one size, sorted by class.
 
     Attributes:
-        images: uint8, (n, channels, side, side), 0 to 255, sorted by class.
+        images: uint8, (n, channels, side, side), values 0 to 255.
         class_start: int64, (n_classes + 1,); class c's rows are class_start[c]:class_start[c + 1].
         class_names: one name per class.
     """
@@ -36,7 +36,7 @@ class ImageSet:
 
     @property
     def inputs(self) -> int:
-        """N_0 of base models for these images."""
+        """N_0, the number of inputs of networks for these images: channels · side²."""
         return self.channels * self.side**2
 
     @property

@@ -1,4 +1,4 @@
-"""Text as the words that it has, the data of another domain (Metz et al. 2018, appendix H.3.2).
+"""Texts as bags of words, data from a domain other than images (Metz et al. 2018, app. H.3.2).
 
 The appendix "tokenized and selected the top 1K words with an additional set of tokens for unknown,
 sentence start, and sentence end", and encoded a text as "1 if the word is present, otherwise 0". It
@@ -27,10 +27,10 @@ _UNKNOWN, _START, _END = range(3)
 
 @dataclass
 class TextSource:
-    """Where labelled texts come from, and how many words are told apart.
+    """A labelled text dataset, and the size of its vocabulary.
 
     Raises:
-        InvalidInput: `words` is less than one.
+        InvalidInput: `words` is less than 1.
     """
 
     dataset: str
@@ -40,21 +40,22 @@ class TextSource:
     label_column: str = "label"
     """The column of integer labels."""
     words: int = 1000
-    """Words in the vocabulary: those that occur most often in the training split."""
+    """Number of words in the vocabulary: the most frequent ones of the training split."""
 
     def __post_init__(self) -> None:
         if self.words < 1:
-            raise InvalidInput(f"words must be at least 1, not {self.words}")
+            raise InvalidInput(f"words {self.words}: must be at least 1")
 
 
 @dataclass(frozen=True, eq=False)
 class WordBags:
-    """Labelled texts, each as the words that it has.
+    """Labelled texts, each as the set of words in it.
 
     Attributes:
-        x: uint8, (n, words + 3); 1 where the text has the column's word or token, else 0.
-        labels: int64, (n,), as the dataset has them.
-        vocabulary: of the columns: "<unknown>", "<start>", "<end>", words (most frequent first).
+        x: uint8, (n, words + 3); 1 where the text contains the column's word or token, else 0.
+        labels: int64, (n,), the dataset's own.
+        vocabulary: one entry per column: "<unknown>", "<start>", "<end>", then the words, most
+            frequent first.
     """
 
     x: Tensor
@@ -63,15 +64,15 @@ class WordBags:
 
 
 def load_word_bags(source: TextSource, split: str, data_root: str | None = None) -> WordBags:
-    """Return a split's texts as the words that they have, built at the first call and cached.
+    """Load a split's texts as bags of words, built by the first call and cached for the others.
 
-    The vocabulary is that of the split "train", whatever `split` is: the `source.words` words with
-    the most occurrences, words with equally many in the order of their code points. A text has
-    "<unknown>" where a word of it is not in the vocabulary, "<start>" and "<end>" where it has any.
+    The vocabulary is that of the split "train", whatever `split` is: its `source.words` most
+    frequent words, ties in the order of their code points. A text contains "<unknown>" where one of
+    its words is not in the vocabulary, and "<start>" and "<end>" where it has any word.
 
     The dataset is the folder `<root>/<source.dataset>`, where root is `data_root` or else
-    $LIT_LUL_DATA, or else the folder `source.dataset`, or else it is on the Hugging Face hub. The
-    cache goes by its name and, for a folder, the paths and sizes of its files.
+    $LIT_LUL_DATA; or else the folder `source.dataset`; or else it is on the Hugging Face hub. The
+    cache's key is its name and, for a folder, the paths and sizes of its files.
 
     Args:
         source: the dataset, its columns and the size of the vocabulary.
@@ -79,10 +80,9 @@ def load_word_bags(source: TextSource, split: str, data_root: str | None = None)
         data_root: a folder of datasets under their hub names.
 
     Raises:
-        InvalidInput (a ValueError): the dataset cannot be found or read; it lacks the split, the
-            split "train" or a column; a text is no string or a label no integer; the training
-            split has too few words; or the `datasets` library is missing.
-        InvalidInput: the cache directory cannot be written.
+        InvalidInput: the dataset, the split, the split "train" or a column is missing or cannot be
+            read; a text is not a string or a label not an integer; the training split has too few
+            words; the `datasets` library is missing; or the cache cannot be written.
     """
     folder = find_folder(source.dataset, data_root)
     files = folder and fingerprint(folder)
@@ -101,8 +101,10 @@ def _build(source: TextSource, split: str, data_root: str | None) -> dict[str, T
         word for text in _column(training, source, source.text_column, str) for word in _words(text)
     )
     if len(counts) < source.words:
-        found = f"{len(counts)}, the distinct words of dataset {source.dataset!r}"
-        raise InvalidInput(f"words must be at most {found}, not {source.words}")
+        raise InvalidInput(
+            f"words {source.words}: must be at most {len(counts)}, the number of distinct words in"
+            f" dataset {source.dataset!r}"
+        )
     top = sorted(counts, key=lambda word: (-counts[word], word))[: source.words]
     vocabulary = [*_SPECIAL, *top]
     columns = {word: column for column, word in enumerate(vocabulary)}
@@ -124,13 +126,13 @@ def _words(text: str) -> list[str]:
 def _column(rows: Any, source: TextSource, name: str, kind: type) -> list[Any]:
     if name not in rows.column_names:
         raise InvalidInput(
-            f"dataset {source.dataset!r} has no column {name!r}; it has {rows.column_names}"
+            f"dataset {source.dataset!r}: no column {name!r}; it has {rows.column_names}"
         )
     values = list(rows[name])
     for row, value in enumerate(values):
         if not isinstance(value, kind):
             raise InvalidInput(
-                f"column {name!r} of dataset {source.dataset!r} must hold {kind.__name__}, but row"
-                f" {row} is {value!r:.60}"
+                f"dataset {source.dataset!r}, row {row}: column {name!r} must hold"
+                f" {kind.__name__}, not {value!r:.60}"
             )
     return values

@@ -1,4 +1,7 @@
-"""Features that no rule has a part in: raw inputs, principal components, distances to centroids."""
+"""Baselines: features that no meta-learning has a part in.
+
+Raw inputs, principal components, distances to centroids, and all layers of a random network.
+"""
 
 from collections.abc import Callable
 
@@ -9,25 +12,33 @@ from sklearn.cluster import MiniBatchKMeans
 from sklearn.decomposition import PCA
 from torch import Tensor
 
-from lit_lul.evaluation.curve import Draws, probe
+from lit_lul.evaluation.draws import Draws
 from lit_lul.evaluation.held_out import HeldOut
 from lit_lul.evaluation.held_out_data import HeldOutData
-from lit_lul.objectives.few_shot_ridge import MetaObjective
+from lit_lul.evaluation.probes import probe, ridge_of
+from lit_lul.objectives.objective import Objective
 
 COMPONENTS = 32
 CENTROIDS = 256
-BASELINES = ("raw inputs", "PCA", "k-means")
+RANDOM_NETWORK = "random network (all layers)"
+BASELINES = ("raw inputs", "PCA", "k-means", RANDOM_NETWORK)
 
 Rows = NDArray[np.float32]
 
 
 def measure_baselines(
-    objective: MetaObjective, data: HeldOutData, held_out: HeldOut
+    objective: Objective, data: HeldOutData, held_out: HeldOut, embedding_units: int
 ) -> dict[str, Tensor]:
-    """Few-shot accuracy of every baseline on the draws that rules are rolled out on.
+    """Few-shot accuracy of every baseline on the draws that learners are rolled out on.
 
     Features are fitted to all unlabelled rows and used as they come, neither whitened nor
-    standardised. Inputs are in their own order: none of the baselines depends on it.
+    standardised. Inputs are in their own order, on which none of the fitted baselines depends.
+
+    Args:
+        objective: gives the ridge, see `lit_lul.evaluation.probes.ridge_of`.
+        data: rows to fit to and to probe with.
+        held_out: what the draws are.
+        embedding_units: E of the random network.
 
     Returns:
         (probes, draws) float64 by the names in `BASELINES`.
@@ -35,21 +46,22 @@ def measure_baselines(
     Raises:
         InvalidInput: when the data have too few examples for the labels asked for.
     """
-    draws = Draws(data, held_out, range(held_out.draws), torch.device("cpu"))
+    draws = Draws(data, held_out, range(held_out.draws), torch.empty(0))
     order = draws.permutation.argsort(-1).unsqueeze(1)
-    support, query = (
-        x[0].gather(-1, order.expand(x[0].shape)).numpy()
-        for x in (draws.labelled.support_x, draws.labelled.query_x)
-    )
+    sides = [draws.labelled.support_x[0], draws.labelled.query_x[0]]
+    support, query = (x.gather(-1, order.expand(x.shape)).numpy() for x in sides)
     unlabelled = (data.unlabelled.float() * data.scale).numpy()
     accuracy = {}
     for name in BASELINES:
-        features = fit_features(name, unlabelled, held_out.seed)
-        support_u, query_u = (
-            torch.from_numpy(np.stack([features(rows) for rows in x]).astype(np.float32))
-            for x in (support, query)
-        )
-        accuracy[name] = probe(held_out.probes, objective, draws, support_u, query_u)
+        if name == RANDOM_NETWORK:
+            support_u, query_u = random_features(draws, held_out, embedding_units)
+        else:
+            features = fit_features(name, unlabelled, held_out.seed)
+            support_u, query_u = (
+                torch.from_numpy(np.stack([features(rows) for rows in x]).astype(np.float32))
+                for x in (support, query)
+            )
+        accuracy[name] = probe(held_out.probes, ridge_of(objective), draws, support_u, query_u)
     return accuracy
 
 
@@ -60,7 +72,7 @@ def fit_features(name: str, unlabelled: Rows, seed: int) -> Callable[[Rows], Row
     closer than the mean distance each one is, or 0 (the triangle activation of Coates & Ng 2012).
 
     Args:
-        name: one of `BASELINES`.
+        name: one of `BASELINES`, apart from the random network.
         unlabelled: at least as many rows as there are centroids or components.
         seed: determines the centroids.
 
@@ -81,3 +93,22 @@ def triangle(distances: Rows) -> Rows:
     """max(0, mean over centroids − distance), of Euclidean distances (K, centroids)."""
     closer: Rows = np.maximum(0, distances.mean(axis=1, keepdims=True) - distances)
     return closer
+
+
+def random_features(draws: Draws, held_out: HeldOut, embedding_units: int) -> tuple[Tensor, Tensor]:
+    """Activations of all layers above the inputs, of a new network for every draw.
+
+    Batch statistics are those of unlabelled rows, whatever the protocol is.
+
+    Returns:
+        Support (T, K, units of all layers) and query (T, K', units of all layers).
+    """
+    inputs = draws.labelled.support_x.shape[-1]
+    network = held_out.networks.at(0.5, inputs, embedding_units)
+    params = draws.random_networks(network)
+    statistics = network.statistics(params, draws.statistics_rows())
+    support_u, query_u = (
+        torch.cat(network.activations(params, x, statistics).x[1:], dim=-1)[0]
+        for x in (draws.labelled.support_x, draws.labelled.query_x)
+    )
+    return support_u, query_u

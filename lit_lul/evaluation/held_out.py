@@ -1,23 +1,25 @@
 """What a held-out curve is measured on, and how; one named entry of the configuration."""
 
-from dataclasses import dataclass, field, replace
-from typing import Literal
+import json
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
+from typing import Any, Literal
 
 from lit_lul.data.image_datasets import ImageSource, load_images
 from lit_lul.data.text import TextSource, load_word_bags
 from lit_lul.errors import InvalidInput
 from lit_lul.evaluation.held_out_data import HeldOutData, digits, from_images, from_texts
-from lit_lul.networks.mlp import MLP
+from lit_lul.networks import MLPs, Networks
 
 Probe = Literal["ridge", "logistic"]
+Protocol = Literal["inductive", "transductive"]
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """A dataset, a base model, and when and how its few-shot accuracy is probed.
+    """A dataset, a network, and when and how its few-shot accuracy is probed.
 
     Raises:
-        InvalidInput: for a number too small, an unknown activation, or two kinds of data.
+        InvalidInput: for a number too small, no probe, or two kinds of data.
     """
 
     images: ImageSource | None = None
@@ -26,10 +28,8 @@ class HeldOut:
     """Texts as bags of words; they are learned from in the split "train"."""
     test_split: str = "test"
     """Split of images or texts that the labels come from."""
-    hidden_units: list[int] = field(default_factory=lambda: [128, 128, 128, 128])
-    """Units of the base model's hidden layers; the embedding comes on top (H.3.2)."""
-    activation: str = "relu"
-    """Its nonlinearity: relu, leaky_relu, elu, swish, tanh, sigmoid, step or identity."""
+    networks: Networks = MLPs((4, 4), (128, 128))  # noqa: RUF009  # frozen
+    """What the learner trains; of more networks than one, the median by cost (H.3.2)."""
     every_n_outer_steps: int = 100
     """How often it is measured within a fit; it is at the start and the end as well."""
     inner_steps: int = 100
@@ -40,12 +40,17 @@ class HeldOut:
     """B, unlabelled examples per inner step."""
     probes: list[Probe] = field(default_factory=lambda: ["ridge"])
     """Classifiers on the embedding: the objective's ridge, scikit-learn's logistic regression."""
+    protocol: Protocol = "inductive"
+    """`inductive` embeds every labelled row alone, with the batch statistics of unlabelled rows;
+    `transductive` has all labelled rows of a draw share their own batch statistics."""
+    statistics_rows: int = 2048
+    """Largest number of unlabelled rows that give the inductive statistics."""
     labels_per_class: int = 10
     """Labelled examples of each class (section 5.3)."""
     tests_per_class: int = 50
     """Largest number of examples of each class that a draw is tested on."""
     draws: int = 10
-    """Fresh base models, each with inputs permuted and labels drawn anew."""
+    """New networks, each with inputs permuted and labels drawn anew."""
     seed: int = 0
     """Determines the draws."""
 
@@ -55,6 +60,7 @@ class HeldOut:
             "inner_steps": 1,
             "points": 1,
             "batch_size": 2,
+            "statistics_rows": 2,
             "labels_per_class": 1,
             "tests_per_class": 1,
             "draws": 2,
@@ -68,7 +74,6 @@ class HeldOut:
             raise InvalidInput("held-out images and text: expected one of them at most")
         if not self.probes:
             raise InvalidInput("held-out probes []: expected ridge, logistic or both")
-        MLP((1, *self.hidden_units, 1), self.activation)
 
     @property
     def probe_steps(self) -> tuple[int, ...]:
@@ -76,11 +81,17 @@ class HeldOut:
         steps = {round(self.inner_steps * i / self.points) for i in range(self.points + 1)}
         return tuple(sorted(steps))
 
+    def describe(self) -> dict[str, Any]:
+        """All settings that accuracies depend on, as values that JSON can hold."""
+        values = describe(self) | {"networks": describe(self.networks)}
+        del values["every_n_outer_steps"]
+        return values
+
     def load(self, data_root: str | None) -> HeldOutData:
         """Load the data, which are searched for under `data_root` first.
 
         Raises:
-            InvalidInput: when they cannot be had, or a class has too few examples.
+            InvalidInput: when they are missing or invalid.
         """
         if self.images is not None:
             test = replace(self.images, split=self.test_split)
@@ -89,3 +100,13 @@ class HeldOut:
             splits = (load_word_bags(self.text, s, data_root) for s in ("train", self.test_split))
             return from_texts(*splits)
         return digits()
+
+
+def describe(thing: object) -> dict[str, Any]:
+    """An object that a configuration names, as values that JSON can hold: class and attributes."""
+    attributes: dict[str, Any] = json.loads(json.dumps(vars(thing), default=_plain))
+    return {"class": type(thing).__name__} | attributes
+
+
+def _plain(thing: object) -> object:
+    return asdict(thing) if is_dataclass(thing) and not isinstance(thing, type) else repr(thing)

@@ -1,8 +1,11 @@
 """Pictures of a held-out evaluation."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
+from lightning import Trainer
+from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
@@ -13,6 +16,7 @@ from sklearn.decomposition import PCA
 from torch import Tensor
 
 from lit_lul.evaluation.curve import Curve
+from lit_lul.files.atomic import replace_file
 
 GRID = 8
 
@@ -84,3 +88,24 @@ def draw_line(axes: Axes, curve: Curve, colour: ColorType, style: str, label: st
         for sign in (-1, 1)
     )
     axes.fill_between(curve.steps, low, high, color=colour, alpha=0.2, linewidth=0)
+
+
+def show(trainer: Trainer, name: str, figure: Figure, picture: Path) -> None:
+    """Write a picture, and hand it to the loggers that take pictures.
+
+    Args:
+        trainer: has the loggers and the outer step.
+        name: what loggers call it.
+        figure: what is shown.
+        picture: the PNG file.
+
+    Raises:
+        InvalidInput: when the file cannot be written.
+    """
+    with replace_file(picture) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            logger.experiment.add_figure(name, figure, trainer.global_step)
+        elif isinstance(logger, WandbLogger):
+            logger.log_image(name, [str(picture)], step=trainer.global_step)

@@ -1,37 +1,37 @@
-"""Applying a rule to fresh base models, many at once, without gradients."""
+"""Training networks with a learner, many at once, without gradients of θ."""
 
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
-from lit_lul.learners.update_rule import UnsupervisedUpdate
-from lit_lul.networks.mlp import MLP, Phi
+from lit_lul.learners.learner import Batch, Learner, State
+from lit_lul.networks.network import Network
 
 
 def rollout(
-    rule: UnsupervisedUpdate,
-    base_model: MLP,
-    phi: Phi,
+    learner: Learner,
+    network: Network,
+    state: State,
     minibatch: Callable[[], Tensor],
     probe_steps: Sequence[int],
-) -> Iterator[tuple[int, Phi]]:
-    """Apply the rule up to the last probe, and give φ at every probe.
+) -> Iterator[tuple[int, State]]:
+    """Take inner steps up to the last probe, and give the state at every probe.
 
     Args:
-        rule: the rule.
-        base_model: the network of T tasks.
-        phi: where it starts.
+        learner: what trains.
+        network: the network of T tasks.
+        state: where they start.
         minibatch: gives the next unlabelled minibatch, (T, B, N_0).
         probe_steps: inner steps to probe at, in increasing order; 0 is the start.
 
     Yields:
-        The inner step and φ after so many steps.
+        The inner step and the state after it.
     """
     done = 0
     for probe in probe_steps:
         with torch.no_grad():
             while done < probe:
-                phi = rule(base_model, phi, minibatch())
+                state = learner(network, state, Batch(minibatch()))
                 done += 1
-        yield probe, phi
+        yield probe, state

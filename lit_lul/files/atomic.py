@@ -1,4 +1,4 @@
-"""Writing files so that a reader sees either the old file or the whole new one."""
+"""Writing files in one step: a reader sees either the old file or the whole new one."""
 
 import os
 from collections.abc import Iterator
@@ -13,10 +13,10 @@ from lit_lul.errors import InvalidInput
 
 @contextmanager
 def not_written(path: Path | str | None) -> Iterator[None]:
-    """Name what is written inside the `with` block where that fails: a full disk, most often.
+    """Turn a failure to write `path` inside the `with` block into one line that names it.
 
     Raises:
-        InvalidInput: the file cannot be written.
+        InvalidInput: the block raised an OSError (a full disk, most often) or a SafetensorError.
     """
     try:
         yield
@@ -27,13 +27,13 @@ def not_written(path: Path | str | None) -> Iterator[None]:
 
 @contextmanager
 def replace_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`, and move what was written there onto `path`.
+    """Yield a temporary path next to `path`, and move what was written there onto `path`.
 
     The caller writes the temporary file inside the `with` block. On success it is flushed to disk
-    and replaces `path` in one step; on any exception it is deleted and `path` stays as it was.
-    Missing parent directories are created. The temporary name ends like `path`'s and is unique, so
-    several processes may replace the same file at once. Its permissions are those of any new file,
-    whatever the block's writer sets.
+    and replaces `path` in one step; on any exception it is deleted and `path` is unchanged.
+    Missing parent directories are created. The temporary name is unique and has the suffix of
+    `path`, so several processes may replace the same file at once. The file gets the permissions
+    of any new file, whatever wrote it.
 
     Raises:
         InvalidInput: the file cannot be written, flushed or moved.

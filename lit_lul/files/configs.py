@@ -1,6 +1,7 @@
 """Configuration files that start from another one."""
 
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -15,7 +16,8 @@ def with_bases(arguments: list[str]) -> list[str]:
     """Replace every configuration file by its text, merged onto its base where it has one.
 
     A file's top-level key `base` names another file, relative to its own folder, which may have a
-    base itself. Mappings are merged key by key; of all else the file's own value counts.
+    base itself. Mappings are merged key by key, unless both name a class and another one; of all
+    else the file's own value counts.
 
     Args:
         arguments: of the command line.
@@ -52,11 +54,29 @@ def load_config(path: Path) -> DictConfig:
         return config
     base = load_config(path.parent / str(config.pop("base")))
     try:
-        merged = OmegaConf.merge(base, config)
-    except (OmegaConfBaseException, TypeError) as error:
-        reason = " ".join(str(error).split())
-        raise InvalidInput(f"{path}: expected keys that fit on its base ({reason})") from error
+        merged = OmegaConf.create(_merge(_plain(base), _plain(config)))
+    except TypeError as error:
+        raise InvalidInput(f"{path}: expected keys that fit on its base ({error})") from error
     assert isinstance(merged, DictConfig)
+    return merged
+
+
+def _plain(config: DictConfig) -> dict[str, Any]:
+    plain: Any = OmegaConf.to_container(config)
+    return dict(plain)
+
+
+def _merge(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    merged = base | own
+    for key in base.keys() & own.keys():
+        below, above = base[key], own[key]
+        if isinstance(below, dict) and isinstance(above, list):
+            raise TypeError(f"{key}: a mapping in the base, a list here")
+        if isinstance(below, dict) and isinstance(above, dict):
+            classes = [part.get("class_path") for part in (below, above)]
+            merged[key] = (
+                above if None not in classes and len({*classes}) == 2 else _merge(below, above)
+            )
     return merged
 
 

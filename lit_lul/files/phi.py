@@ -1,54 +1,95 @@
-"""φ of one trained base model as one safetensors file with its architecture in the metadata."""
+"""φ of one trained network as one safetensors file, with the network in its metadata."""
 
 import json
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from lit_lul.errors import InvalidInput
 from lit_lul.files.atomic import replace_file
-from lit_lul.files.theta import check_shapes, read_tensors
-from lit_lul.networks.mlp import MLP, Phi
+from lit_lul.files.tensors import check_shapes, read_tensors
+from lit_lul.networks.mlp import MLP, LayerStatistics, MLPParams
+from lit_lul.trees import tensors_of
 
-FORMAT = "lit_lul phi 1"
+FORMAT = "lit_lul phi 2"
 
 
-def save_phi(phi: Phi, base_model: MLP, path: Path | str) -> None:
-    """Write φ of one task (T = 1) and its architecture to one file, whole or not at all.
+def save_phi(
+    params: MLPParams, network: MLP, path: Path | str, statistics: LayerStatistics | None = None
+) -> None:
+    """Write φ of one task (T = 1) and its network to one file, whole or not at all.
 
-    Layer l is `weights.{l - 1}` (N_{l-1}, N_l), `biases.{l - 1}` (N_l,) and
-    `backward_weights.{l - 1}` (N_{l-1}, N_l); the metadata's `base_model` holds `sizes` and
-    `activation` as JSON.
+    Layer l is `weights.{l - 1}` (N_{l-1}, N_l) and `biases.{l - 1}` (N_l,), and with statistics
+    `statistics.{l - 1}.mean` and `.variance` (1, N_l); the metadata's `class` names the network,
+    and `network` holds its fields as JSON.
+
+    Args:
+        params: φ.
+        network: what φ belongs to.
+        path: the file.
+        statistics: what `network.statistics` gave of the rows that φ was trained on, to embed
+            other rows as it would these.
 
     Raises:
         InvalidInput: when the file cannot be written.
     """
-    metadata = {"format": FORMAT, "base_model": json.dumps(vars(base_model))}
+    metadata = {
+        "format": FORMAT,
+        "class": type(network).__name__,
+        "network": json.dumps(asdict(network)),
+    }
     with replace_file(Path(path)) as temporary:
-        save_file(_by_name(phi), temporary, metadata)
+        save_file(_by_name(params, statistics), temporary, metadata)
 
 
-def load_phi(path: Path | str) -> tuple[MLP, Phi]:
-    """Rebuild a base model and its φ, with T = 1, from the file that `save_phi` wrote.
+def load_phi(path: Path | str) -> tuple[MLP, MLPParams, LayerStatistics | None]:
+    """Rebuild a network, its φ and, where they were saved, its statistics, with T = 1.
 
     Raises:
-        InvalidInput: when the file is missing, truncated, or not such a file.
+        InvalidInput: when the file is missing, truncated, not such a file, or of a network of
+            another class.
     """
     tensors, metadata = read_tensors(path, FORMAT)
-    architecture = json.loads(metadata["base_model"])
-    base_model = MLP(tuple(architecture["sizes"]), architecture["activation"])
-    check_shapes(path, tensors, _by_name(base_model.init(1, torch.Generator())))
-    layers = range(len(base_model.sizes) - 1)
-    return base_model, Phi(
-        *(tuple(tensors[f"{name}.{i}"].unsqueeze(0) for i in layers) for name in Phi._fields)
-    )
+    network = _network(path, metadata)
+    params, statistics = network.init(1, torch.Generator()), None
+    if any(name.startswith("statistics.") for name in tensors):
+        statistics = network.statistics(params, torch.zeros(1, 1, network.inputs))
+    check_shapes(path, tensors, _by_name(params, statistics))
+    tensors = {name: tensor.unsqueeze(0) for name, tensor in tensors.items()}
+    layers = range(len(network.sizes) - 1)
+    params = {
+        "weights": tuple(tensors[f"weights.{i}"] for i in layers),
+        "biases": tuple(tensors[f"biases.{i}"] for i in layers),
+    }
+    if statistics is not None:
+        statistics = tuple(
+            (tensors[f"statistics.{i}.mean"], tensors[f"statistics.{i}.variance"]) for i in layers
+        )
+    return network, params, statistics
 
 
-def _by_name(phi: Phi) -> dict[str, Tensor]:
-    """The tensors of one task's φ, without the task axis."""
+def _network(path: Path | str, metadata: Mapping[str, str]) -> MLP:
+    """The network that a file describes."""
+    name = metadata.get("class")
+    if name != MLP.__name__:
+        raise InvalidInput(f"{path}: unknown network {name}, expected {MLP.__name__}")
+    try:
+        described = json.loads(metadata["network"])
+        return MLP(**described | {"sizes": tuple(described["sizes"])})
+    except (KeyError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise InvalidInput(f"{path}: expected the fields of an MLP ({reason})") from error
+
+
+def _by_name(params: MLPParams, statistics: LayerStatistics | None) -> dict[str, Tensor]:
+    """The tensors of one task by their names in the file, without the task axis."""
+    tree: dict[str, object] = {**params}
+    if statistics is not None:
+        tree["statistics"] = [{"mean": mean, "variance": var} for mean, var in statistics]
     return {
-        f"{name}.{i}": tensor.detach().squeeze(0).cpu().contiguous()
-        for name, group in zip(Phi._fields, phi, strict=True)
-        for i, tensor in enumerate(group)
+        name: tensor.detach().squeeze(0).cpu().contiguous() for name, tensor in tensors_of(tree)
     }

@@ -1,33 +1,164 @@
-"""θ as one safetensors file with the rule's settings in its metadata."""
+"""θ as one safetensors file with the learner's class and settings in its metadata."""
 
 import json
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any
 
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
 
 from lit_lul.errors import InvalidInput
 from lit_lul.files.atomic import replace_file
-from lit_lul.learners.update_rule import RuleSettings, UnsupervisedUpdate
+from lit_lul.files.tensors import check_same, check_shapes, read_tensors
+from lit_lul.learners import LEARNERS, Learner
 
-FORMAT = "lit_lul rule 1"
+__all__ = [
+    "FORMAT",
+    "PRETRAINED",
+    "Stored",
+    "available_rules",
+    "check_same",
+    "check_settings",
+    "check_shapes",
+    "described",
+    "load_learner",
+    "load_rule",
+    "read_tensors",
+    "rule_path",
+    "save_learner",
+    "stored_settings",
+]
+
+FORMAT = "lit_lul learner 2"
+RULE_FORMAT = "lit_lul rule 1"
+"""The format before there was a second learner: always an `UnsupervisedUpdate`."""
 PRETRAINED = Path(__file__).parent.parent / "pretrained"
 """The folder of the rules that ship with the package, and of their cards."""
 
+Stored = tuple[str, dict[str, Any]]
+"""The name of a learner's class, and its settings by name."""
 
-def save_rule(rule: UnsupervisedUpdate, path: Path | str) -> None:
-    """Write θ and the rule's settings to one safetensors file, whole or not at all.
+
+def described(learner: Learner) -> Stored:
+    """Class and settings of a learner, in plain values."""
+    return type(learner).__name__, asdict(learner.settings)
+
+
+def save_learner(learner: Learner, path: Path | str) -> None:
+    """Write θ and the learner's class and settings to one safetensors file, whole or not at all.
 
     Raises:
         InvalidInput: when the file cannot be written.
     """
-    theta = {name: tensor.detach().cpu().contiguous() for name, tensor in rule.state_dict().items()}
-    metadata = {"format": FORMAT, "settings": json.dumps(vars(rule.settings))}
+    theta = {name: t.detach().cpu().contiguous() for name, t in learner.state_dict().items()}
+    name, settings = described(learner)
+    metadata = {"format": FORMAT, "class": name, "settings": json.dumps(settings)}
     with replace_file(Path(path)) as temporary:
         save_file(theta, temporary, metadata)
+
+
+def load_learner(name_or_path: Path | str) -> Learner:
+    """Rebuild a learner from the file that `save_learner` wrote, from it alone.
+
+    The class is looked up among the registered ones, never imported from the file. Settings that
+    the file lacks are younger than it; they take the value that they had when it was written.
+
+    Args:
+        name_or_path: the name of a rule that ships with the package, see `available_rules`, or a
+            file; without a suffix and a slash it is a name.
+
+    Raises:
+        InvalidInput: when no such rule ships, when the file is missing, truncated or of another
+            kind, or when its class or one of its settings is unknown.
+    """
+    path = rule_path(name_or_path)
+    theta, metadata = read_tensors(path, FORMAT, RULE_FORMAT)
+    name, stored = _stored(path, metadata)
+    settings = _settings(path, name, stored)
+    learner = LEARNERS[name](settings)
+    check_shapes(path, theta, learner.state_dict())
+    learner.load_state_dict(theta)
+    return learner
+
+
+load_rule = load_learner
+"""`load_learner` by its public name."""
+
+
+def stored_settings(name_or_path: Path | str) -> Stored:
+    """Class and settings of the learner in a file, all of them, as `load_learner` takes them.
+
+    Raises:
+        InvalidInput: as `load_learner` does.
+    """
+    path = rule_path(name_or_path)
+    name, stored = _stored(path, read_tensors(path, FORMAT, RULE_FORMAT)[1])
+    return name, asdict(_settings(path, name, stored))
+
+
+def check_settings(source: Path | str, stored: Stored, configured: Stored) -> None:
+    """Check that θ was made with the configured learner and settings.
+
+    Args:
+        source: where θ comes from.
+        stored: what was stored with it; settings that are missing take the value that they had.
+        configured: what the configuration says; it may leave settings out.
+
+    Raises:
+        InvalidInput: naming the first setting that differs and both values, or as `load_learner`.
+    """
+    name, (class_name, settings) = stored[0], configured
+    if name != class_name:
+        raise InvalidInput(f"{source}: holds θ of {name}, but the configuration has {class_name}")
+    found = asdict(_settings(source, name, stored[1]))
+    for setting, value in settings.items():
+        if _plain(found.get(setting)) != _plain(value):
+            raise InvalidInput(
+                f"{source}: made with {setting} {found.get(setting)}, "
+                f"but the configuration says {setting} {value}"
+            )
+
+
+def _plain(value: object) -> object:
+    """A value as JSON keeps it, without the difference between tuples and lists."""
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _stored(path: Path, metadata: Mapping[str, str]) -> Stored:
+    """Class and settings as a file has them."""
+    old = metadata["format"] == RULE_FORMAT
+    try:
+        name = "UnsupervisedUpdate" if old else metadata["class"]
+        settings = dict(json.loads(metadata["settings"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidInput(f"{path}: expected class and settings in its metadata") from error
+    if old:
+        settings.pop("preset", None)  # it chose other settings, and those are stored
+    return name, settings
+
+
+def _settings(source: Path | str, name: str, stored: Mapping[str, Any]) -> Any:
+    """Settings of a registered learner; those that are missing take their default.
+
+    Every default is the value from before its setting existed.
+    """
+    if name not in LEARNERS:
+        raise InvalidInput(
+            f"{source}: unknown learner {name}, expected one of {', '.join(sorted(LEARNERS))}"
+        )
+    settings_class = LEARNERS[name].settings_class
+    known = [field.name for field in fields(settings_class)]
+    unknown = [setting for setting in stored if setting not in known]
+    if unknown:
+        raise InvalidInput(
+            f"{source}: unknown setting {', '.join(unknown)} of {name}, "
+            f"expected only {', '.join(known)}"
+        )
+    try:
+        return settings_class(**stored)
+    except (InvalidInput, TypeError) as error:
+        raise InvalidInput(f"{source}: invalid settings of {name} ({error})") from error
 
 
 def available_rules() -> list[str]:
@@ -35,30 +166,8 @@ def available_rules() -> list[str]:
     return sorted(path.stem for path in PRETRAINED.glob("*.safetensors"))
 
 
-def load_rule(name_or_path: Path | str) -> UnsupervisedUpdate:
-    """Rebuild a rule from the file that `save_rule` wrote, from it alone.
-
-    Args:
-        name_or_path: the name of a rule that ships with the package, see `available_rules`, or a
-            file; without a suffix and a slash it is a name.
-
-    Raises:
-        InvalidInput: when no such rule ships, or the file is missing, truncated, or another kind.
-    """
-    path = rule_path(name_or_path)
-    theta, metadata = read_tensors(path, FORMAT)
-    known = {field.name for field in fields(RuleSettings)}
-    settings = json.loads(metadata["settings"])
-    if set(settings) != known:
-        raise InvalidInput(f"{path}: expected rule settings {', '.join(sorted(known))}")
-    rule = UnsupervisedUpdate(RuleSettings(**settings))
-    check_shapes(path, theta, rule.state_dict())
-    rule.load_state_dict(theta)
-    return rule
-
-
 def rule_path(name_or_path: Path | str) -> Path:
-    """The file of a rule, as `load_rule` finds it.
+    """The file of a learner, as `load_learner` finds it.
 
     Raises:
         InvalidInput: when it is a name, and no rule of this name ships.
@@ -72,55 +181,3 @@ def rule_path(name_or_path: Path | str) -> Path:
             f"{path}: expected a .safetensors file, or one of the rules that ship: {shipped}"
         )
     return PRETRAINED / f"{path.name}.safetensors"
-
-
-def read_tensors(path: Path | str, file_format: str) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read the tensors and the metadata of a safetensors file of one of this package's formats.
-
-    Raises:
-        InvalidInput: when the file is missing, truncated, or of another format.
-    """
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            names = file.keys()
-            tensors = {name: file.get_tensor(name) for name in names}
-    except (OSError, SafetensorError) as error:
-        raise InvalidInput(
-            f"{path}: expected a safetensors file of format {file_format!r} ({error})"
-        ) from error
-    if metadata.get("format") != file_format:
-        raise InvalidInput(f"{path}: expected a safetensors file of format {file_format!r}")
-    return tensors, metadata
-
-
-def check_same(
-    source: Path | str, found: Mapping[str, object], expected: Mapping[str, object]
-) -> None:
-    """Check that a file was made with the configured values.
-
-    Raises:
-        InvalidInput: naming the first value that differs.
-    """
-    for name, value in expected.items():
-        if found.get(name) != value:
-            raise InvalidInput(f"{source}: made with {name} {found.get(name)}, not {value}")
-
-
-def check_shapes(
-    source: Path | str, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]
-) -> None:
-    """Check that a file's tensors have the names and shapes of the configured run's.
-
-    Raises:
-        InvalidInput: naming the first tensor that differs.
-    """
-    for name in sorted(
-        expected.keys() | found.keys(), key=lambda n: (not n.startswith("rule."), n)
-    ):
-        shapes = [
-            list(tensors[name].shape) if name in tensors else "nothing"
-            for tensors in (found, expected)
-        ]
-        if shapes[0] != shapes[1]:
-            raise InvalidInput(f"{source}: {name} is {shapes[0]}, expected {shapes[1]}")

@@ -1,21 +1,27 @@
-"""The base model: a batch-normalised MLP whose φ carries a leading task axis (appendix G.2).
+"""The paper's network: a batch-normalised MLP (appendix G.2).
 
 Shapes: T tasks, B examples, N_l units of layer l = 0..L (N_0 inputs, N_L = E, the embedding).
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import cache
+from itertools import pairwise
+from typing import TypedDict
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from lit_lul.errors import InvalidInput
+from lit_lul.networks.network import Activations, Network, Networks
+from lit_lul.precision import full_precision
 
 BATCH_NORM_EPS = 1e-6
 WEIGHT_STD = 0.01
 BIAS_STD = 0.1
+WEIGHTS_PER_UNIT = 1000
+"""Weights that cost an inner step as much as one unit, about, at the sizes of the paper."""
 
 
 def step(z: Tensor) -> Tensor:
@@ -41,38 +47,28 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 """The nonlinearities of figure 5, by name."""
 
 
-def full_precision(like: Tensor) -> torch.autocast:
-    """A context without autocast, on the device of a tensor: for φ and all but hidden states."""
-    return torch.autocast(like.device.type, enabled=False)
-
-
-class Phi(NamedTuple):
-    """The base parameters φ of T tasks; index l - 1 holds layer l."""
+class MLPParams(TypedDict):
+    """φ of T tasks; index l - 1 holds layer l."""
 
     weights: tuple[Tensor, ...]
     """W^l, (T, N_{l-1}, N_l)."""
     biases: tuple[Tensor, ...]
     """b^l, (T, N_l)."""
-    backward_weights: tuple[Tensor, ...]
-    """V^l, (T, N_{l-1}, N_l): they carry the error signal down (App. 34)."""
-
-    def map(self, function: Callable[[Tensor], Tensor]) -> "Phi":
-        """Apply `function` to every tensor."""
-        return Phi(*(tuple(function(tensor) for tensor in group) for group in self))
 
 
-class Activations(NamedTuple):
-    """What one forward pass computes (App. 16); index l holds layer l."""
+LayerStatistics = tuple[tuple[Tensor, Tensor], ...]
+"""Mean and variance over a batch of every layer's W x, (T, 1, N_l) each."""
 
-    x: tuple[Tensor, ...]
-    """x^0..x^L, (..., T, B, N_l)."""
-    z: tuple[Tensor, ...]
-    """z^0..z^L, (..., T, B, N_l); z^0 stands for x^0, as the rule needs it (G.8)."""
+
+def truncated_normal(std: float, *shape: int, generator: torch.Generator) -> Tensor:
+    """A normal cut at two standard deviations, in float32 on the generator's device."""
+    tensor = torch.empty(shape, device=generator.device)
+    return torch.nn.init.trunc_normal_(tensor, std=std, a=-2 * std, b=2 * std, generator=generator)
 
 
 @dataclass(frozen=True)
-class MLP:
-    """An MLP of any depth and width: its architecture; the parameters are φ.
+class MLP(Network):
+    """An MLP of any depth and width, with batch norm in every layer.
 
     Raises:
         InvalidInput: without a layer, with a layer of no units, or with an unknown activation.
@@ -86,53 +82,120 @@ class MLP:
     def __post_init__(self) -> None:
         if len(self.sizes) < 2 or min(self.sizes) < 1:
             raise InvalidInput(
-                f"base model sizes {list(self.sizes)}: expected inputs and at least one layer, "
+                f"MLP sizes {list(self.sizes)}: expected inputs and at least one layer, "
                 "each of one unit or more"
             )
-        if self.activation not in ACTIVATIONS:
-            raise InvalidInput(
-                f"activation {self.activation!r}: expected one of {', '.join(ACTIVATIONS)}"
-            )
+        check_activation(self.activation)
+
+    @property
+    def inputs(self) -> int:  # type: ignore[override]  # a value derived from `sizes`
+        """N_0."""
+        return self.sizes[0]
+
+    @property
+    def outputs(self) -> int:  # type: ignore[override]
+        """E."""
+        return self.sizes[-1]
+
+    @property
+    def cost(self) -> float:
+        """Units, and weights at their share: the networks of the rule run at every unit."""
+        weights = sum(below * above for below, above in pairwise(self.sizes))
+        return sum(self.sizes) + weights / WEIGHTS_PER_UNIT
 
     def init(
         self, tasks: int, generator: torch.Generator, dtype: torch.dtype = torch.float32
-    ) -> Phi:
-        """Draw φ for T = `tasks` tasks: truncated normals, cut at two standard deviations.
-
-        The tensors live on the generator's device.
-        """
+    ) -> MLPParams:
+        """Draw φ: truncated normals, cut at two standard deviations."""
+        layers = list(pairwise(self.sizes))
 
         def draw(std: float, *shape: int) -> Tensor:
-            tensor = torch.empty(shape, dtype=dtype, device=generator.device)
-            return torch.nn.init.trunc_normal_(
-                tensor, std=std, a=-2 * std, b=2 * std, generator=generator
-            )
+            return truncated_normal(std, tasks, *shape, generator=generator).to(dtype)
 
-        layers = list(zip(self.sizes[:-1], self.sizes[1:], strict=True))
-        return Phi(
-            weights=tuple(draw(WEIGHT_STD, tasks, below, units) for below, units in layers),
-            biases=tuple(draw(BIAS_STD, tasks, units) for _, units in layers),
-            backward_weights=tuple(
-                draw(WEIGHT_STD, tasks, below, units) for below, units in layers
-            ),
-        )
+        return {
+            "weights": tuple(draw(WEIGHT_STD, below, units) for below, units in layers),
+            "biases": tuple(draw(BIAS_STD, units) for _, units in layers),
+        }
 
-    def forward(self, phi: Phi, x: Tensor) -> Activations:
-        """Run x (..., T, B, N_0) through all layers (App. 13-15).
+    def activations(
+        self, params: MLPParams, x: Tensor, statistics: LayerStatistics | None = None
+    ) -> Activations:
+        """Run x (..., T, B, N_0) through all layers (App. 13-15)."""
+        return self._run(params, x, statistics)[0]
 
-        Batch norm uses the statistics of the B examples and nothing else.
-        """
+    def statistics(self, params: MLPParams, x: Tensor) -> LayerStatistics:
+        """Mean and variance of every layer's W x over the B examples of x (T, B, N_0)."""
+        return self._run(params, x, None)[1]
+
+    def _run(
+        self, params: MLPParams, x: Tensor, statistics: LayerStatistics | None
+    ) -> tuple[Activations, LayerStatistics]:
         activation = ACTIVATIONS[self.activation]
         xs, zs = [x], [x]
+        used: list[tuple[Tensor, Tensor]] = []
         with full_precision(x):
-            for weight, bias in zip(phi.weights, phi.biases, strict=True):
+            for layer, (weight, bias) in enumerate(
+                zip(params["weights"], params["biases"], strict=True)
+            ):
                 m = xs[-1] @ weight
-                variance, mean = torch.var_mean(m, dim=-2, keepdim=True, correction=0)
+                if statistics is None:
+                    variance, mean = torch.var_mean(m, dim=-2, keepdim=True, correction=0)
+                else:
+                    mean, variance = statistics[layer]
+                used.append((mean, variance))
                 scale = torch.rsqrt(variance + BATCH_NORM_EPS)
                 zs.append((m - mean) * scale + bias.unsqueeze(-2))
                 xs.append(activation(zs[-1]))
-        return Activations(tuple(xs), tuple(zs))
+        return Activations(tuple(xs), tuple(zs)), tuple(used)
 
-    def embed(self, phi: Phi, x: Tensor) -> Tensor:
-        """The top activations x^L (..., T, B, E) of x (..., T, B, N_0) (App. 17)."""
-        return self.forward(phi, x).x[-1]
+
+@dataclass(frozen=True)
+class MLPs(Networks):
+    """MLPs of one width in all hidden layers, every depth and width equally frequent (section 4.2).
+
+    Raises:
+        InvalidInput: for bounds below one or in the wrong order, or an unknown activation.
+    """
+
+    hidden_layers: tuple[int, int] = (2, 5)
+    """Bounds on the hidden layers, both included; the embedding comes on top."""
+    hidden_units: tuple[int, int] = (64, 512)
+    """Bounds on the units of every hidden layer, both included."""
+    activation: str = "relu"
+    """Nonlinearity of all layers: relu, leaky_relu, elu, swish, tanh, sigmoid, step or identity."""
+
+    def __post_init__(self) -> None:
+        for name in ("hidden_layers", "hidden_units"):
+            low, high = getattr(self, name)
+            if not 1 <= low <= high:
+                raise InvalidInput(
+                    f"{name} from {low} to {high}: expected 1 <= lower <= upper bound"
+                )
+        check_activation(self.activation)
+
+    def at(self, quantile: float, inputs: int, outputs: int) -> MLP:
+        """The MLP at a quantile of all, sorted by the cost of an inner step."""
+        every = _by_cost(self, inputs, outputs)
+        return every[min(int(quantile * len(every)), len(every) - 1)]
+
+
+@cache
+def _by_cost(mlps: MLPs, inputs: int, outputs: int) -> list[MLP]:
+    """Every MLP within the bounds, from the cheapest on."""
+    (fewest, most), (narrowest, widest) = mlps.hidden_layers, mlps.hidden_units
+    every = [
+        MLP((inputs, *[units] * layers, outputs), mlps.activation)
+        for layers in range(fewest, most + 1)
+        for units in range(narrowest, widest + 1)
+    ]
+    return sorted(every, key=lambda mlp: mlp.cost)
+
+
+def check_activation(name: str) -> None:
+    """Check that a nonlinearity exists.
+
+    Raises:
+        InvalidInput: when it does not.
+    """
+    if name not in ACTIVATIONS:
+        raise InvalidInput(f"activation {name!r}: expected one of {', '.join(ACTIVATIONS)}")

@@ -1,1 +1,7 @@
-"""Tasks: the data sets on which update rules are meta-trained and evaluated."""
+"""From arrays to truncations: sources of tasks, and the stream of cohorts."""
+
+from lit_lul.tasks.glyph_tasks import GlyphTasks
+from lit_lul.tasks.image_tasks import ImageTasks
+from lit_lul.tasks.source import Source, TaskSource
+
+__all__ = ["GlyphTasks", "ImageTasks", "Source", "TaskSource"]

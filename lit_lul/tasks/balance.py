@@ -1,41 +1,26 @@
-"""What keeps the ranks of a run equally busy: the cost of an inner step, and strata of cohorts."""
+"""What keeps the ranks of a run equally busy: strata of cohorts."""
 
-from collections.abc import Sequence
-from itertools import pairwise
 from typing import NamedTuple
-
-WEIGHTS_PER_UNIT = 1000
-"""Weights that cost an inner step as much as one unit, about, at the sizes of the paper."""
 
 Bounds = tuple[float, float]
 """A part of the quantiles from 0 to 1."""
 
 
-def inner_step_cost(sizes: Sequence[int]) -> float:
-    """What an inner step of one task costs, in units: the networks of the rule run at every unit.
-
-    Args:
-        sizes: units per layer, inputs first and embedding last.
-    """
-    weights = sum(below * above for below, above in pairwise(sizes))
-    return sum(sizes) + weights / WEIGHTS_PER_UNIT
-
-
 class Stratum(NamedTuple):
     """Where a cohort draws from, of all choices sorted by their cost."""
 
-    architecture: Bounds
-    """Quantiles of the architectures."""
+    network: Bounds
+    """Quantiles of the networks, sorted by cost."""
     family: Bounds
-    """Quantiles of the task families."""
+    """Quantiles of the task families, sorted by their inputs."""
 
 
 def strata(total: int) -> list[Stratum]:
     """The strata of all cohorts of a run, by number.
 
-    Two cohorts share each stratum of architectures, one for the cheaper half of the families and
+    Two cohorts share each stratum of networks, one for the cheaper half of the families and
     one for the dearer; of an odd number, the last draws from all families. So over all cohorts
-    architectures and families are distributed as without strata, and independently of each
+    networks and families are distributed as without strata, and independently of each
     other. Bit-reversed numbers (van der Corput) spread any block of consecutive cohorts, the
     cohorts of one rank, evenly over both.
     """

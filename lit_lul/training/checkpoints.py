@@ -11,7 +11,15 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from lit_lul.errors import InvalidInput
 from lit_lul.files.atomic import replace_file
-from lit_lul.files.theta import check_shapes, load_rule, save_rule
+from lit_lul.files.theta import (
+    Stored,
+    check_settings,
+    check_shapes,
+    described,
+    load_learner,
+    save_learner,
+    stored_settings,
+)
 from lit_lul.training.loggers import run_folder
 
 
@@ -35,15 +43,17 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def load_checkpoint(
         self, path: Any, map_location: Any = "cpu", weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """Read a checkpoint; of a rule's safetensors file, what `validate` and `test` need.
+        """Read a checkpoint; of a file of θ alone, what `validate` and `test` need.
 
         Raises:
             InvalidInput: when the file is missing, truncated, or neither of the two.
         """
-        if Path(path).suffix == ".safetensors":
-            theta = load_rule(path).state_dict()
+        if Path(path).suffix != ".ckpt":
+            learner = load_learner(path)
+            theta = learner.state_dict()
             return {
-                "state_dict": {f"rule.{name}": tensor for name, tensor in theta.items()},
+                "state_dict": {f"learner.{name}": tensor for name, tensor in theta.items()},
+                "learner": described(learner),
                 "pytorch-lightning_version": lightning.__version__,
             }
         try:
@@ -51,9 +61,21 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         except Exception as error:  # torch raises unlike types for unlike damage
             reason = str(error).splitlines()[0]
             raise InvalidInput(f"{path}: expected a checkpoint of a run ({reason})") from error
-        if not isinstance(checkpoint, dict) or "rule_settings" not in checkpoint:
-            raise InvalidInput(f"{path}: expected a checkpoint of a run, with rule_settings")
+        if not isinstance(checkpoint, dict) or "learner" not in checkpoint:
+            raise InvalidInput(f"{path}: expected a checkpoint of a run, which names its learner")
         return checkpoint
+
+
+def settings_within(path: Path | str) -> Stored:
+    """Class and settings of the learner whose θ a checkpoint or a file of θ holds.
+
+    Raises:
+        InvalidInput: when it is missing, damaged, or neither of the two.
+    """
+    if Path(path).suffix == ".ckpt":
+        name, settings = AtomicCheckpointIO().load_checkpoint(path)["learner"]
+        return name, settings
+    return stored_settings(path)
 
 
 class RunCheckpoint(Checkpoint):
@@ -79,8 +101,9 @@ class RunCheckpoint(Checkpoint):
                 left.unlink()
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
-        """Save when it is time, and before the run stops."""
-        if pl_module.stopping or trainer.global_step % self.every_n_outer_steps == 0:
+        """Save when it is time, and before the run stops; between outer steps alone."""
+        due = pl_module.stopping or trainer.global_step % self.every_n_outer_steps == 0
+        if due and pl_module.turn == 0:
             self._save(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -93,35 +116,37 @@ class RunCheckpoint(Checkpoint):
         self._saved_at = trainer.global_step
         trainer.save_checkpoint(self.folder / "last.ckpt", weights_only=False)
         if trainer.is_global_zero:
-            save_rule(pl_module.rule, self.folder / "theta.safetensors")
+            save_learner(pl_module.learner, self.folder / "theta.safetensors")
 
 
 class StartFrom(Callback):
     """Begins a new run with the θ and the optimizer's state of another one.
 
-    Tasks, schedules and rates are those of the new run's configuration, and φ starts afresh; to go
-    on with a run as it was is what `--ckpt_path` is for.
+    Tasks, schedules and rates are those of the new run's configuration, and cohorts are new; to
+    resume a run as it was is what `--ckpt_path` is for.
 
     Args:
-        path: `last.ckpt` of the other run, or a rule's safetensors file, which has θ alone.
+        path: `last.ckpt` of the other run, or a file of θ alone.
     """
 
     def __init__(self, path: str) -> None:
         self.path = path
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Take over θ, unless this run itself goes on.
+        """Load θ, unless this run itself is resumed.
 
         Raises:
-            InvalidInput: when the file is missing, damaged or of a rule of other sizes.
+            InvalidInput: when the file is missing, damaged or of a learner of other settings.
         """
         if trainer.global_step > 0:
             return
         checkpoint = AtomicCheckpointIO().load_checkpoint(self.path)
-        theta = {n: t for n, t in checkpoint["state_dict"].items() if n.startswith("rule.")}
-        own = {f"rule.{name}": tensor for name, tensor in pl_module.rule.state_dict().items()}
-        check_shapes(self.path, theta, own)
-        pl_module.rule.load_state_dict({n.removeprefix("rule."): t for n, t in theta.items()})
+        check_settings(self.path, checkpoint["learner"], described(pl_module.learner))
+        state = checkpoint["state_dict"]
+        names = [name for name in state if name.startswith("learner.")]
+        theta = {name.removeprefix("learner."): state[name] for name in names}
+        check_shapes(self.path, theta, pl_module.learner.state_dict())
+        pl_module.learner.load_state_dict(theta)
         for optimizer, state in zip(
             trainer.optimizers, checkpoint.get("optimizer_states", []), strict=False
         ):

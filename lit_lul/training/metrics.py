@@ -23,11 +23,11 @@ class FamilyMeans(Metric):
         self.add_state("total", zeros, dist_reduce_fx="sum", persistent=True)
         self.add_state("count", zeros.clone(), dist_reduce_fx="sum", persistent=True)
 
-    def update(self, value: Tensor, family: Tensor) -> None:
-        """Add the values of T tasks (T,) to their families (T,); those not finite are left out."""
+    def update(self, value: Tensor, family: int) -> None:
+        """Add the values of T tasks (T,) of one family; those not finite are left out."""
         finite = value.isfinite()
-        self.total.index_add_(0, family[finite], value[finite].double())
-        self.count.index_add_(0, family[finite], torch.ones_like(value[finite]).double())
+        self.total[family] += value.double().masked_fill(~finite, 0).sum()
+        self.count[family] += finite.sum()
 
     def compute(self) -> dict[str, Tensor]:
         """The mean of all tasks under "", and of every family that was seen under its name.
@@ -58,9 +58,9 @@ class UnrollMetrics(nn.Module):
         self.stage = stage
         self.meta_loss, self.accuracy = FamilyMeans(families), FamilyMeans(families)
 
-    def update(self, loss: Tensor, accuracy: Tensor, family: Tensor) -> None:
-        """Add what T tasks of the given families scored; all (T,)."""
-        self.meta_loss.update(loss.detach(), family)
+    def update(self, loss: Tensor, accuracy: Tensor, family: int) -> None:
+        """Add what T tasks of one family scored, (T,) each."""
+        self.meta_loss.update(loss, family)
         self.accuracy.update(accuracy, family)
 
     def summarise(self) -> dict[str, Tensor]:

@@ -7,25 +7,28 @@ import torch
 from torch import Tensor
 
 from lit_lul.errors import InvalidInput
-from lit_lul.networks.mlp import Phi
+from lit_lul.estimators.estimator import Carry
 from lit_lul.training.ranks import gather
+from lit_lul.trees import to_device
 
 
-def join_ranks(cohorts: Mapping[int, Phi], sums: Mapping[str, Tensor], turn: int) -> dict[str, Any]:
+def join_ranks(
+    cohorts: Mapping[int, Carry], sums: Mapping[str, Tensor], turn: int
+) -> dict[str, Any]:
     """What rank 0 saves of all ranks, as plain values. All ranks call it together.
 
     Args:
-        cohorts: φ of this rank's cohorts by number.
+        cohorts: what this rank's cohorts carry, by number.
         sums: what this rank has a part of and all together the whole, by name.
         turn: cohorts of every rank that have had their truncation of the current outer step.
     """
     mine: dict[str, dict[Any, Any]] = {
-        "cohorts": {c: [[p.cpu() for p in group] for group in phi] for c, phi in cohorts.items()},
+        "cohorts": to_device(dict(cohorts), torch.device("cpu")),
         "sums": {name: value.cpu() for name, value in sums.items()},
     }
     ranks = gather(mine)
     return {
-        "cohorts": {c: phi for rank in ranks for c, phi in rank["cohorts"].items()},
+        "cohorts": {c: carry for rank in ranks for c, carry in rank["cohorts"].items()},
         "sums": [rank["sums"] for rank in ranks],
         "turn": turn,
     }
@@ -33,7 +36,7 @@ def join_ranks(cohorts: Mapping[int, Phi], sums: Mapping[str, Tensor], turn: int
 
 def own_part(
     source: str, checkpoint: dict[str, Any], size: int, rank: int, ranks: int
-) -> tuple[dict[int, Phi], dict[str, Tensor], int]:
+) -> tuple[dict[int, Carry], dict[str, Tensor], int]:
     """What a rank goes on from, of a checkpoint of as many cohorts in total.
 
     Of another number of ranks, Lightning's count of truncations in the checkpoint is changed to
@@ -64,9 +67,7 @@ def own_part(
         for counts in (progress["total"], progress["current"]):
             counts.update({name: count + more for name, count in counts.items()})
     cohorts = {
-        cohort: Phi(*(tuple(group) for group in groups))
-        for cohort, groups in checkpoint["cohorts"].items()
-        if cohort // size == rank
+        cohort: carry for cohort, carry in checkpoint["cohorts"].items() if cohort // size == rank
     }
     return cohorts, redistribute(checkpoint["sums"], rank, ranks), turn
 

@@ -1,73 +1,12 @@
-"""Curricula as functions of the outer step (appendix H.2)."""
+"""Schedules of the meta rate (appendix H.2)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from lit_lul.errors import InvalidInput
-
-
-@dataclass
-class UnrollLength:
-    """Inner steps per truncation, uniform between two bounds that move linearly.
-
-    Raises:
-        InvalidInput: for bounds below one or in the wrong order.
-    """
-
-    first: tuple[int, int] = (2, 4)
-    """Bounds at outer step 0, both included."""
-    last: tuple[int, int] = (8, 15)
-    """Bounds from outer step `over` on."""
-    over: int = 50_000
-    """Outer steps that the bounds take to move."""
-
-    def __post_init__(self) -> None:
-        for low, high in (self.first, self.last):
-            if not 1 <= low <= high:
-                raise InvalidInput(
-                    f"unroll length from {low} to {high}: expected 1 <= lower <= upper bound"
-                )
-
-    def sample(self, outer_step: int, rng: np.random.Generator) -> int:
-        """Draw U, the inner steps of one truncation."""
-        done = min(1.0, outer_step / self.over) if self.over > 0 else 1.0
-        low, high = (round(a + done * (b - a)) for a, b in zip(self.first, self.last, strict=True))
-        return int(rng.integers(low, high, endpoint=True))
-
-
-@dataclass
-class ProblemLength:
-    """Inner steps that a cohort lives, from a normal whose mean and std grow together.
-
-    Raises:
-        InvalidInput: for a mean below one or a negative spread.
-    """
-
-    first: int = 20
-    """Mean at outer step 0, in inner steps."""
-    last: int = 20_000
-    """Mean from outer step `over` on, in inner steps."""
-    over: int = 5_000
-    """Outer steps that the mean takes to grow, linearly."""
-    spread: float = 1.0
-    """Standard deviation as a multiple of the mean: 1 in the paper, 0 for a constant."""
-
-    def __post_init__(self) -> None:
-        if min(self.first, self.last) < 1 or self.spread < 0:
-            raise InvalidInput(
-                f"problem length from {self.first} to {self.last} with spread {self.spread}: "
-                "expected means of one or more and a spread of zero or more"
-            )
-
-    def sample(self, outer_step: int, rng: np.random.Generator) -> int:
-        """Draw the inner steps of one inner problem, one or more."""
-        done = min(1.0, outer_step / self.over) if self.over > 0 else 1.0
-        mean = self.first + done * (self.last - self.first)
-        return max(1, round(rng.normal(mean, self.spread * mean)))
 
 
 class PiecewiseConstantLR(LambdaLR):

@@ -1,6 +1,6 @@
-"""Learning rules: modules whose parameters are θ."""
+"""The unsupervised update rule of Metz et al. 2018, a learner."""
 
 from lit_lul.learners.update_rule.algorithm import UnsupervisedUpdate
-from lit_lul.learners.update_rule.settings import RuleSettings
+from lit_lul.learners.update_rule.settings import PAPER, UpdateSettings
 
-__all__ = ["RuleSettings", "UnsupervisedUpdate"]
+__all__ = ["PAPER", "UnsupervisedUpdate", "UpdateSettings"]

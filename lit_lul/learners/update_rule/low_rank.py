@@ -7,26 +7,31 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lit_lul.learners.update_rule.networks import init_fan_in
-from lit_lul.learners.update_rule.planes import BETWEEN, LOWER, SEMIDEFINITE, UPPER, symmetric_part
+from lit_lul.learners.update_rule.planes import planes_with, symmetric_part
 
 
 class LowRankReadouts(nn.Module):
     """All linear readouts of h: those of every plane, and the bias update.
 
-    Rows of the weight, P for each readout: for h as the layer below, one for each plane of
-    `BETWEEN`, then two for each of `LOWER`; for h as the layer above, one for each of `BETWEEN`,
-    two for each of `UPPER`, one for each of `SEMIDEFINITE`; last, one row for the bias update
-    (App. 63).
+    Rows of the weight, P for each readout: for h as the layer below, one for each plane with a
+    readout `between`, then two for each `lower`; for h as the layer above, one for each `between`,
+    two for each `upper`, one for each `semidefinite`; last, one row for the bias update (App. 63).
+
+    Args:
+        planes: names of the planes in use.
+        hidden_channels: H.
+        readout_channels: P.
+        bias: whether the readouts have a bias.
     """
 
     def __init__(
         self, planes: tuple[str, ...], hidden_channels: int, readout_channels: int, bias: bool
     ) -> None:
         super().__init__()
-        self.between = [name for name in BETWEEN if name in planes]
-        self.lower = [name for name in LOWER if name in planes]
-        self.upper = [name for name in UPPER if name in planes]
-        self.semidefinite = [name for name in SEMIDEFINITE if name in planes]
+        self.between = [name for name in planes_with("between") if name in planes]
+        self.lower = [name for name in planes_with("lower") if name in planes]
+        self.upper = [name for name in planes_with("upper") if name in planes]
+        self.semidefinite = [name for name in planes_with("semidefinite") if name in planes]
         self.channels = readout_channels
         self.n_below = len(self.between) + 2 * len(self.lower)
         self.n_above = len(self.between) + 2 * len(self.upper) + len(self.semidefinite)

@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lit_lul.learners.update_rule.norm import Norm
-from lit_lul.networks.mlp import Phi, full_precision
+from lit_lul.learners.update_rule.unit_features import unit_positions
+from lit_lul.precision import full_precision
 
 
 def init_fan_in(weight: Tensor, fan_in: int) -> None:
@@ -85,7 +86,7 @@ class TopSignal(nn.Module):
         self.readout = AxisConv("batch", top_channels, error_channels)
 
     def forward(self, embedding: Tensor) -> Tensor:
-        """x^L (T, E, B) to d^L (T, E, B, D), in full precision: all else starts from it."""
+        """d^L (T, E, B, D) of x^L (T, E, B), in full precision: all else starts from it."""
         with full_precision(embedding):
             m = self.gather(embedding.unsqueeze(-1))
             m = self.mix_units(m.transpose(1, 3).contiguous())
@@ -157,46 +158,3 @@ class HiddenState(nn.Module):
         m = torch.cat([per_unit, m], dim=-1)  # App. 95
         h: Tensor = self.stack(m)
         return h
-
-
-def unit_positions(
-    positions: Literal["one_turn", "two_turns"], units: int, like: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Sine and cosine, (N, 1) each, of an angle that grows with the unit's index (App. 81-82)."""
-    index = torch.arange(units, dtype=like.dtype, device=like.device).unsqueeze(-1)
-    if positions == "one_turn":
-        angle = index * (2 * math.pi / units)
-    else:
-        angle = index * (4 * math.pi / max(units - 1, 1))
-    return angle.sin(), angle.cos()
-
-
-def weight_statistics(phi: Phi, layer: int) -> Tensor:
-    """Statistics of the weights into and out of every unit of one layer (App. 85-92).
-
-    Args:
-        phi: φ of L layers.
-        layer: l = 0..L. The four statistics that exist stand in for those that an edge layer lacks.
-
-    Returns:
-        (T, N_l, 8): four of the incoming weights, four of the outgoing ones, scaled together to
-        mean square 1 over the layer.
-    """
-    incoming = _statistics(phi.weights[layer - 1], dim=1) if layer > 0 else None
-    outgoing = _statistics(phi.weights[layer], dim=2) if layer < len(phi.weights) else None
-    both = [s for s in (incoming, outgoing) if s is not None]
-    statistics = torch.cat([both[0], both[-1]], dim=-1)
-    return statistics * torch.rsqrt(statistics.square().mean((1, 2), keepdim=True) + 1e-6)
-
-
-def _statistics(weight: Tensor, dim: int) -> Tensor:
-    variance, mean = torch.var_mean(weight, dim=dim, correction=0)
-    return torch.stack(
-        [
-            weight.abs().mean(dim),
-            (weight.square().mean(dim) + 1e-6).sqrt(),
-            mean,
-            (variance + 1e-8).sqrt(),
-        ],
-        dim=-1,
-    )

@@ -61,15 +61,22 @@ class Kernels(NamedTuple):
 def compile_norms(module: nn.Module) -> None:
     """Let every `Norm` inside run compiled kernels; the first calls then compile.
 
+    Args:
+        module: on the device that it will run on, where one kernel is compiled to try.
+
     Raises:
         InvalidInput: where nothing can be compiled.
     """
+    device = next(module.parameters()).device
     try:
-        torch.compile(normalise)(torch.zeros(1, 2, 2, 2), torch.zeros(2))
+        torch.compile(normalise)(
+            torch.zeros(1, 2, 2, 2, device=device), torch.zeros(2, device=device)
+        )
     except torch._dynamo.exc.TorchDynamoException as error:
         reason = str(error).strip().splitlines()[0]
+        compiler = "C++ compiler and Triton" if device.type == "cuda" else "C++ compiler"
         raise InvalidInput(
-            f"model.compile: expected a working C++ compiler, or set it to false ({reason})"
+            f"model.compile: expected a working {compiler}, or set it to false ({reason})"
         ) from error
     torch._dynamo.config.recompile_limit = 64  # kinds of shapes: sizes that are one, or agree
     for norm in module.modules():

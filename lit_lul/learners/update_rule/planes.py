@@ -1,4 +1,4 @@
-"""The weight-update planes (G.5), one small function each.
+"""The weight-update planes (G.5), each declared once: its name, readout and computation.
 
 Shapes: T tasks, B examples, layer l - 1 of N_v units below (v), layer l of N_u units above (u). A
 plane is (T, N_v, N_u), like the weight.
@@ -12,14 +12,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-BETWEEN = ("zero_order", "rbf", "first_order")
-"""Planes with lowRR(h_v, h_u)."""
-LOWER = ("lin_lower_sym", "sqr_lower_sym")
-"""Planes with the symmetric part of lowRR(h_v, h_v)."""
-UPPER = ("lin_upper_sym", "sqr_upper_sym")
-"""Planes with the symmetric part of lowRR(h_u, h_u)."""
-SEMIDEFINITE = ("lin_upper_psd",)
-"""Planes with lowRR(h_u, h_u) of one readout on both sides."""
+Readout = Literal["between", "lower", "upper", "semidefinite"]
+"""Which low-rank product of hidden states a plane reads: lowRR(h_v, h_u), (T, N_v, N_u); the
+symmetric part of lowRR(h_v, h_v), (T, N_v, N_v), or of lowRR(h_u, h_u), (T, N_u, N_u); or
+lowRR(h_u, h_u) of one readout on both sides, (T, N_u, N_u)."""
 
 
 @dataclass
@@ -29,7 +25,7 @@ class Signals:
     w: Tensor
     """Ŵ, the weight scaled per receptive field (App. 43), (T, N_v, N_u)."""
     low_rank: dict[str, Tensor]
-    """The low-rank products by plane (App. 42): (T, N_v, N_u), (T, N_v, N_v) or (T, N_u, N_u)."""
+    """The low-rank product of every plane that has one, see `Readout`."""
     v: Tensor
     """Activations below, (T, N_v, B)."""
     u: Tensor
@@ -38,6 +34,49 @@ class Signals:
     """The form of the Hebbian plane."""
     signed_squares: bool
     """Whether the squared symmetric planes carry the sign of Ŵ."""
+
+
+@dataclass(frozen=True)
+class Plane:
+    """A weight-update plane: one way in which a weight may change."""
+
+    name: str
+    """What settings call it; θ's merge weights and readouts follow the order of `PLANES`."""
+    readout: Readout | None
+    """Its low-rank product; None where it reads no hidden state."""
+    printed: bool
+    """Whether appendix G has it; the others are in the released code alone."""
+    compute: Callable[..., Tensor]
+    """The plane of `Signals` and, where it has a readout, of its low-rank product."""
+
+    def __call__(self, signals: Signals) -> Tensor:
+        """The plane, (T, N_v, N_u)."""
+        if self.readout is None:
+            return self.compute(signals)
+        return self.compute(signals, signals.low_rank[self.name])
+
+
+PLANES: dict[str, Plane] = {}
+"""Every plane by name, in the order of θ."""
+
+Computation = Callable[..., Tensor]
+
+
+def plane(
+    readout: Readout | None = None, printed: bool = True
+) -> Callable[[Computation], Computation]:
+    """A decorator that declares a function as the plane of its name."""
+
+    def declare(function: Computation) -> Computation:
+        PLANES[function.__name__] = Plane(function.__name__, readout, printed, function)
+        return function
+
+    return declare
+
+
+def planes_with(readout: Readout) -> tuple[str, ...]:
+    """Names of the planes of one readout, in the order of θ."""
+    return tuple(name for name, plane in PLANES.items() if plane.readout == readout)
 
 
 def scale_receptive_fields(weight: Tensor) -> Tensor:
@@ -58,37 +97,46 @@ def standardise(activations: Tensor) -> Tensor:
 
 
 def soft_square(w: Tensor) -> Tensor:
-    """√(1 + Ŵ²) - 1 (App. 53)."""
+    """√(1 + Ŵ²) - 1 (App. 53): quadratic in small weights, linear in large ones."""
     return (1 + w.square()).sqrt() - 1
 
 
+@plane()
 def w_base(s: Signals) -> Tensor:
-    """App. 44."""
+    """Weight decay: Ŵ (App. 44)."""
     return s.w
 
 
+@plane()
 def large_decay(s: Signals) -> Tensor:
-    """App. 45."""
+    """Decay of large weights: Ŵ² with the sign of Ŵ (App. 45)."""
     return s.w * s.w.abs()
 
 
-def zero_order(s: Signals) -> Tensor:
-    """App. 46."""
-    return s.low_rank["zero_order"]
+@plane("between")
+def zero_order(_: Signals, low_rank: Tensor) -> Tensor:
+    """A learned Hebbian term: M = lowRR(h_v, h_u), whatever the weight is (App. 46)."""
+    return low_rank
 
 
-def rbf(s: Signals) -> Tensor:
-    """App. 47."""
-    return torch.exp(-s.w.square()) * s.low_rank["rbf"]
+@plane("between")
+def rbf(s: Signals, low_rank: Tensor) -> Tensor:
+    """A learned Hebbian term for weights near zero: exp(-Ŵ²) ⊙ M (App. 47)."""
+    return torch.exp(-s.w.square()) * low_rank
 
 
-def first_order(s: Signals) -> Tensor:
-    """App. 48."""
-    return s.w * s.low_rank["first_order"]
+@plane("between")
+def first_order(s: Signals, low_rank: Tensor) -> Tensor:
+    """A learned Hebbian term in proportion to the weight: Ŵ ⊙ M (App. 48)."""
+    return s.w * low_rank
 
 
+@plane()
 def hebb(s: Signals) -> Tensor:
-    """App. 49: covariance of the activations; in the released form minus their correlation."""
+    """Hebb's rule: the covariance of v and u over the examples (App. 49).
+
+    In the released form it is minus their correlation.
+    """
     examples = s.v.shape[-1]
     if s.hebb == "correlation":
         return -(standardise(s.v) @ standardise(s.u).mT) / examples
@@ -97,55 +145,48 @@ def hebb(s: Signals) -> Tensor:
     return v @ u.mT / examples
 
 
-def lin_lower_sym(s: Signals) -> Tensor:
-    """App. 50-51."""
-    return s.low_rank["lin_lower_sym"] @ s.w
+@plane("lower")
+def lin_lower_sym(s: Signals, low_rank: Tensor) -> Tensor:
+    """Decorrelation of units below: their weights mixed by a learned similarity, S Ŵ (App. 50-51).
+
+    S is the symmetric part of lowRR(h_v, h_v), zero on the diagonal.
+    """
+    return low_rank @ s.w
 
 
-def sqr_lower_sym(s: Signals) -> Tensor:
-    """App. 52-53."""
-    plane = s.low_rank["sqr_lower_sym"] @ soft_square(s.w)
-    return plane * s.w.sign() if s.signed_squares else plane
+@plane("lower")
+def sqr_lower_sym(s: Signals, low_rank: Tensor) -> Tensor:
+    """`lin_lower_sym` of squared weights: S (√(1 + Ŵ²) - 1) (App. 52-53)."""
+    mixed = low_rank @ soft_square(s.w)
+    return mixed * s.w.sign() if s.signed_squares else mixed
 
 
-def lin_upper_sym(s: Signals) -> Tensor:
-    """App. 54-55."""
-    return s.w @ s.low_rank["lin_upper_sym"]
+@plane("upper")
+def lin_upper_sym(s: Signals, low_rank: Tensor) -> Tensor:
+    """Decorrelation of units above: receptive fields mixed by a learned similarity (App. 54-55).
+
+    Ŵ S, where S is the symmetric part of lowRR(h_u, h_u), zero on the diagonal.
+    """
+    return s.w @ low_rank
 
 
-def sqr_upper_sym(s: Signals) -> Tensor:
-    """App. 56-57."""
-    plane = soft_square(s.w) @ s.low_rank["sqr_upper_sym"]
-    return plane * s.w.sign() if s.signed_squares else plane
+@plane("upper")
+def sqr_upper_sym(s: Signals, low_rank: Tensor) -> Tensor:
+    """`lin_upper_sym` of squared weights: (√(1 + Ŵ²) - 1) S (App. 56-57)."""
+    mixed = soft_square(s.w) @ low_rank
+    return mixed * s.w.sign() if s.signed_squares else mixed
 
 
-def lin_upper_psd(s: Signals) -> Tensor:
-    """Ŵ times a positive semidefinite product; in the released code alone."""
-    return s.w @ s.low_rank["lin_upper_psd"]
+@plane("semidefinite", printed=False)
+def lin_upper_psd(s: Signals, low_rank: Tensor) -> Tensor:
+    """Receptive fields mixed by a positive semidefinite similarity, Ŵ R Rᵀ (released code)."""
+    return s.w @ low_rank
 
 
+@plane(printed=False)
 def decorr_x(s: Signals) -> Tensor:
-    """Ŵ times the correlation of the units above, scaled; in the released code alone."""
+    """Decorrelation of units above: Ŵ corr(u), scaled to mean square 1 (released code)."""
     u = standardise(s.u)
     units, examples = u.shape[-2:]
     product = s.w @ (u @ u.mT) / (examples * math.sqrt(units))
     return product * torch.rsqrt((product.square() + 1e-8).mean((-2, -1), keepdim=True))
-
-
-PLANES: dict[str, Callable[[Signals], Tensor]] = {
-    plane.__name__: plane
-    for plane in (
-        w_base,
-        large_decay,
-        zero_order,
-        rbf,
-        first_order,
-        hebb,
-        lin_lower_sym,
-        sqr_lower_sym,
-        lin_upper_sym,
-        sqr_upper_sym,
-        lin_upper_psd,
-        decorr_x,
-    )
-}

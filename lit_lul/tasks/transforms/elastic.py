@@ -2,37 +2,62 @@
 
 A linear map has four numbers; handwriting bends every stroke its own way (Simard, Steinkraus and
 Platt, 2003). Here a grid of control points moves at random, and smoothly what lies between them.
-
-Shapes: T tasks, B examples, `...` any leading axes.
 """
 
+from dataclasses import dataclass
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from lit_lul.errors import InvalidInput
+from lit_lul.tasks.transforms.geometry import Geometry
+from lit_lul.tasks.transforms.transform import Tasks, Warp
+from lit_lul.trees import Tree
 
 _POINTS = 4  # control points along each axis, the outer ones in the centres of the corner pixels
 LARGEST = 0.5 / (_POINTS - 1)
 """Share of the side at which neighbouring control points may about meet."""
 
 
-def displacements(
-    shape: tuple[int, ...], largest: Tensor, side: int, generator: torch.Generator
-) -> Tensor:
-    """Draw from where each pixel of every image is taken, relative to its place.
+@dataclass(frozen=True)
+class Elastic(Warp):
+    """Bends every image by moving a grid of control points (not in H.1.1).
 
-    Args:
-        shape: axes of the images, (..., T, B).
-        largest: how far a control point moves along each axis, as a share of the side, (T,).
-        side: height and width of the images in pixels.
-        generator: source of randomness, on the device of `largest`.
+    Cheapest as the last of several warps.
 
-    Returns:
-        (..., T, B, side, side, 2), along x and y, in units of half a side as `grid_sample` has it.
+    Raises:
+        InvalidInput: for a bound below zero, or beyond `LARGEST`, where images fold.
     """
-    device = largest.device
-    points = torch.rand((*shape, 2, _POINTS**2), generator=generator, device=device)
-    moves = (points - 0.5) * (4 * largest[:, None, None, None])
-    each = torch.eye(_POINTS**2, device=device).view(-1, 1, _POINTS, _POINTS)
-    spread = F.interpolate(each, size=(side, side), mode="bicubic", align_corners=True)
-    bent: Tensor = (moves @ spread.flatten(1)).unflatten(-1, (side, side)).movedim(-3, -1)
-    return bent
+
+    largest: float
+    """Every task draws a share of the images' side up to this: how far control points move along
+    each axis at most."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.largest <= LARGEST:
+            raise InvalidInput(
+                f"Elastic largest {self.largest}: expected zero to {LARGEST:.3f}, "
+                "beyond which images fold"
+            )
+
+    def sample_task(self, tasks: Tasks, rng: np.random.Generator) -> Tree | None:
+        """How far control points move at most, as a share of the side, (T,)."""
+        if self.largest == 0:
+            return None
+        return torch.from_numpy(rng.uniform(0, self.largest, tasks.count).astype(np.float32))
+
+    def sample_examples(
+        self, task: Tensor, shape: tuple[int, ...], generator: torch.Generator
+    ) -> Tensor:
+        """How control points move along x and y, in units of half a side, (..., T, B, 2, 16)."""
+        draws = torch.rand((*shape, 2, _POINTS**2), generator=generator, device=generator.device)
+        return (draws - 0.5) * (4 * task[:, None, None, None])
+
+    def geometry(self, task: Tensor, examples: Tensor, side: int) -> Geometry:
+        """Bicubic between the control points."""
+        each = torch.eye(_POINTS**2, device=examples.device).view(-1, 1, _POINTS, _POINTS)
+        spread = F.interpolate(each, size=(side, side), mode="bicubic", align_corners=True)
+        moved = examples.flatten(0, -3) @ spread.flatten(1)
+        return Geometry(displacement=moved.unflatten(-1, (side, side)))

@@ -1,0 +1,73 @@
+"""What a held-out curve is written as: numbers in CSV and JSON, and a few lines to read."""
+
+import csv
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from lit_lul.evaluation.curve import Curve
+from lit_lul.evaluation.held_out import HeldOut
+from lit_lul.files.atomic import replace_file
+
+Curves = Mapping[str, Curve]
+"""Curves by probe."""
+
+COLUMNS = ["outer_step", "probe", "protocol", "inner_step", "accuracy", "standard_error"]
+
+
+def write_csv(
+    path: Path, held_out: HeldOut, untrained: Curves, by_outer_step: Mapping[int, Curves]
+) -> None:
+    """Write every curve, a line per probe and probed step; those of the untrained learner first.
+
+    Raises:
+        InvalidInput: when the file cannot be written.
+    """
+    every = [("untrained", untrained), *sorted(by_outer_step.items())]
+    with replace_file(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        for outer_step, curves in every:
+            for probe, curve in curves.items():
+                for row in zip(curve.steps, curve.mean, curve.standard_error, strict=True):
+                    writer.writerow([outer_step, probe, held_out.protocol, *row])
+
+
+def write_json(
+    path: Path, held_out: HeldOut, untrained: Curves, by_outer_step: Mapping[int, Curves]
+) -> None:
+    """Write the last curves and those of the untrained learner.
+
+    Raises:
+        InvalidInput: when the file cannot be written.
+    """
+    last = max(by_outer_step)
+    numbers = {
+        "protocol": held_out.protocol,
+        "draws": held_out.draws,
+        "labels_per_class": held_out.labels_per_class,
+        "outer_step": last,
+        "trained": {probe: vars(curve) for probe, curve in by_outer_step[last].items()},
+        "untrained": {probe: vars(curve) for probe, curve in untrained.items()},
+    }
+    with replace_file(path) as temporary:
+        temporary.write_text(json.dumps(numbers, indent=1))
+
+
+def summarise(name: str, held_out: HeldOut, untrained: Curves, trained: Curves) -> str:
+    """What two sets of curves show, for a person to read."""
+    lines = [
+        f"Held-out {name}, {held_out.protocol}, {held_out.labels_per_class} labels per class, "
+        f"{held_out.draws} draws:"
+    ]
+    for probe, curve in trained.items():
+        rows = {
+            "before the rule": (curve, 0),
+            f"after {curve.steps[-1]} inner steps": (curve, -1),
+            "untrained rule": (untrained[probe], -1),
+        }
+        lines += [
+            f"  {row:<24}{c.mean[i]:.1%} ± {c.standard_error[i]:.1%}  {probe}"
+            for row, (c, i) in rows.items()
+        ]
+    return "\n".join(lines)

@@ -1,0 +1,135 @@
+"""Tasks of some classes of an image set: the learner sees images, the objective their classes.
+
+Shapes: U inner steps, T tasks, B examples, R draws, K labelled examples of one side.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lit_lul.data.image_set import ImageSet
+from lit_lul.errors import InvalidInput
+from lit_lul.objectives.objective import Labelled
+from lit_lul.tasks.sizes import Sizes
+from lit_lul.tasks.source import Batches, Family, Seeds, TaskSource
+from lit_lul.tasks.transforms import Transform
+from lit_lul.tasks.transforms.pipeline import Pipeline
+from lit_lul.tasks.transforms.transform import Tasks
+from lit_lul.trees import Tree
+
+
+class ClassTasks(TaskSource):
+    """Tasks whose classes are drawn from a pool, all examples changed by transforms.
+
+    Args:
+        name: first part of the families' names.
+        images: where classes are taken from.
+        pool: classes to draw from, as indices into `images`.
+        ways: numbers of classes of a task, equally frequent; each is a family.
+        weight: of all families together.
+        transforms: what tasks do to their inputs, in this order.
+
+    Raises:
+        InvalidInput: when there are fewer classes than a task wants.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        images: ImageSet,
+        pool: Sequence[int] | np.ndarray,
+        ways: Sequence[int],
+        weight: float,
+        transforms: Sequence[Transform],
+    ) -> None:
+        if len(pool) < max(ways):
+            raise InvalidInput(f"{name}: {max(ways)} classes asked for, {len(pool)} to draw from")
+        self.name, self.images, self.pool = name, images, np.array(pool)
+        self.inputs = images.inputs
+        self.families = [Family(f"{name}-{n}", n, weight / len(ways)) for n in ways]
+        self.pipeline = Pipeline(transforms)
+        self._on_device: tuple[Tensor, Tensor] = images.images, images.class_start
+
+    def plan(self, family: Family, steps: int, sizes: Sizes, seeds: Seeds) -> Tree:
+        """Draw classes, transforms, and which images the examples are."""
+        self._check_labels(sizes.labels_per_class)
+        of_tasks = np.random.default_rng(seeds.tasks)
+        rng = np.random.default_rng(seeds.truncation)
+        tasks, ways, k = sizes.tasks, family.ways, sizes.labels_per_class
+        classes = np.stack([of_tasks.permutation(self.pool)[:ways] for _ in range(tasks)])
+        described = Tasks(tasks, self.inputs, classes, self.pool, self.images)
+        start, count = self.images.class_start.numpy(), self.images.class_sizes.numpy()
+        members = rng.integers(ways, size=(steps, tasks, sizes.batch_size))
+        chosen = np.take_along_axis(classes[None], members, axis=2)
+        rows = start[chosen] + rng.integers(count[chosen])
+        counts = np.broadcast_to(count[classes], (sizes.draws, tasks, ways))
+        labelled = start[classes][..., None] + distinct(counts, 2 * k, rng)
+        labelled = labelled.reshape(sizes.draws, tasks, ways, 2, k).swapaxes(2, 3)
+        return {
+            "ways": ways,
+            "transforms": self.pipeline.sample_tasks(described, seeds.tasks),
+            "members": torch.from_numpy(members),
+            "rows": torch.from_numpy(rows),
+            "labelled_members": torch.from_numpy(np.tile(np.arange(ways).repeat(k), 2)),
+            "labelled_rows": torch.from_numpy(labelled.reshape(sizes.draws, tasks, -1)),
+            "seeds": [int(s) for s in rng.integers(2**31, size=2)],
+        }
+
+    def realise(self, plan: Tree, device: torch.device) -> tuple[Batches, Labelled]:
+        """Gather the images and transform them."""
+        if self._on_device[0].device != device:
+            self._on_device = self._on_device[0].to(device), self._on_device[1].to(device)
+        unlabelled_seed, labelled_seed = plan["seeds"]
+
+        def make(steps: slice) -> Tensor:
+            x, _ = self.pipeline.realise(
+                *self._on_device,
+                plan["rows"][steps],
+                plan["members"][steps],
+                plan["transforms"],
+                unlabelled_seed + steps.start,
+            )
+            return x
+
+        return Batches(len(plan["rows"]), make), self._labelled(plan, labelled_seed)
+
+    def _labelled(self, plan: Tree, seed: int) -> Labelled:
+        rows, members, ways = plan["labelled_rows"], plan["labelled_members"], plan["ways"]
+        x, targets = self.pipeline.realise(
+            *self._on_device, rows, members.expand(rows.shape), plan["transforms"], seed
+        )
+        tasks, k = rows.shape[1], rows.shape[2] // 2
+        y = torch.nn.functional.one_hot(members, ways).to(x.dtype).expand(*rows.shape, ways)
+        is_class = torch.ones(tasks, ways, dtype=torch.bool, device=x.device)
+        is_target = is_class
+        if targets is not None:
+            values, has = targets
+            y = torch.cat([y, values], dim=-1)
+            is_target = torch.cat([is_class, has], dim=-1)
+            is_class = torch.cat([is_class, torch.zeros_like(has)], dim=-1)
+        return Labelled(x[:, :, :k], y[:, :, :k], x[:, :, k:], y[:, :, k:], is_class, is_target)
+
+    def _check_labels(self, labels_per_class: int) -> None:
+        count = self.images.class_sizes.numpy()
+        poorest = int(self.pool[count[self.pool].argmin()])
+        if count[poorest] < 2 * labels_per_class:
+            raise InvalidInput(
+                f"{self.name}: class {self.images.class_names[poorest]!r} has {count[poorest]} "
+                f"images, {labels_per_class} labels per class need {2 * labels_per_class}"
+            )
+
+
+def distinct(counts: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw k different indices below each count, in random order: (...) to (..., k).
+
+    Floyd's algorithm, for all counts at once.
+    """
+    chosen = np.empty((*counts.shape, 0), dtype=np.int64)
+    for i in range(k):
+        last = counts - k + i
+        candidate = rng.integers(last + 1)
+        taken = (chosen == candidate[..., None]).any(-1)
+        chosen = np.concatenate([chosen, np.where(taken, last, candidate)[..., None]], axis=-1)
+    return rng.permuted(chosen, axis=-1)

@@ -1,0 +1,156 @@
+"""The stream of truncations: which cohort, what it works on, and for how long.
+
+A cohort is T tasks of one family, network and age, which advance together. Everything random about
+a truncation follows from (seed, cohort, generation, truncation), and the number of its inner steps
+from (seed, outer step). So a run resumes from a few integers per cohort, ranks differ by their
+cohorts, and all cohorts of an outer step take as many inner steps.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from lit_lul.networks.network import Networks
+from lit_lul.tasks.balance import Stratum, strata
+from lit_lul.tasks.lengths import ProblemLength, UnrollLength
+from lit_lul.tasks.plan import Plan, Slot, StreamState
+from lit_lul.tasks.sizes import Sizes
+from lit_lul.tasks.source import Family, Seeds, TaskSource
+
+_LENGTH, _TASKS, _TRUNCATION, _STEPS, _COHORT = 1, 2, 3, 4, 5
+"""What a generator is for; part of its seed."""
+
+
+class TaskStream:
+    """Plans truncations without end, cohorts in turn.
+
+    Args:
+        sources: of tasks.
+        networks: that cohorts draw from.
+        sizes: of cohorts and tasks.
+        unroll_length: U as a function of the outer step.
+        problem_length: inner steps of a cohort's life as a function of the outer step.
+        embedding_units: E.
+        seed: all randomness follows from it.
+        rank: which of them this stream is for.
+        world: ranks, each with `sizes.cohorts` cohorts.
+    """
+
+    def __init__(
+        self,
+        sources: list[TaskSource],
+        networks: Networks,
+        sizes: Sizes,
+        unroll_length: UnrollLength,
+        problem_length: ProblemLength,
+        embedding_units: int,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        self.sizes, self.networks, self.embedding_units = sizes, networks, embedding_units
+        self.unroll_length, self.problem_length = unroll_length, problem_length
+        self.seed, self.first_cohort = seed, rank * sizes.cohorts
+        self.strata = strata(world * sizes.cohorts)
+        every = [(source, family) for source in sources for family in source.families]
+        self._choices: list[tuple[TaskSource, Family]] = every
+        self.families = [family.name for _, family in every]
+        inputs = [source.inputs for source, _ in every]
+        self._by_inputs = np.argsort(inputs, kind="stable")
+        self.state = StreamState()
+
+    def __iter__(self) -> Iterator[Plan]:
+        """Plan truncations behind `state`; whoever uses one says so with `used`."""
+        state = self.state
+        while True:
+            state = state.copy()
+            state.slots = state.slots or [Slot() for _ in range(self.sizes.cohorts)]
+            cohort = self.first_cohort + state.turn
+            plan = self._advance(state.slots[state.turn], cohort, state.outer_step)
+            completed, state.turn = divmod(state.turn + 1, self.sizes.cohorts)
+            state.outer_step += completed
+            plan.after = state
+            yield plan
+
+    def used(self, plan: Plan) -> None:
+        """Note that a truncation is part of the run: `state_dict` counts it from now on."""
+        if plan.after is not None:
+            self.state = plan.after
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the stream stands behind the last truncation used, as plain values."""
+        return asdict(self.state)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Resume behind what `state_dict` gave, with this rank's cohorts of all `slots`."""
+        slots = [Slot(**slot) for slot in state_dict["slots"]]
+        if len(slots) > self.sizes.cohorts:
+            slots = slots[self.first_cohort :][: self.sizes.cohorts]
+        self.state = StreamState(state_dict["outer_step"], state_dict["turn"], slots)
+
+    def _advance(self, slot: Slot, cohort: int, outer_step: int) -> Plan:
+        fresh = slot.age >= slot.length or slot.family not in self.families
+        if fresh:
+            slot.generation, slot.truncation, slot.age = slot.generation + 1, 0, 0
+            rng = self._rng(cohort, slot.generation, _LENGTH)
+            slot.length = self.problem_length.sample(outer_step, rng)
+            if slot.generation == 0:  # start within the first problem, so that ages differ at once
+                slot.length = max(1, round(slot.length * rng.random()))
+            rng = self._rng(cohort, slot.generation, _COHORT)
+            slot.family = self.sample_family(self.strata[cohort], rng)
+        steps = self.unroll_length.sample(outer_step, self._rng(0, outer_step, _STEPS))
+        problem = [self.seed, cohort, slot.generation]
+        seeds = Seeds([*problem, _TASKS], [*problem, _TRUNCATION, slot.truncation])
+        plan = self.plan(cohort, slot.family, steps, seeds, fresh, slot.age)
+        slot.truncation += 1
+        slot.age += steps
+        return plan
+
+    def plan(
+        self, cohort: int, family: str, steps: int, seeds: Seeds, fresh: bool = True, age: int = 0
+    ) -> Plan:
+        """Plan one truncation of U = `steps` inner steps.
+
+        Args:
+            cohort: its number; its stratum of networks is this one's.
+            family: name of the cohort's family.
+            steps: U.
+            seeds: where the random numbers come from.
+            fresh: whether the inner problem is new.
+            age: inner steps since it began.
+        """
+        number = self.families.index(family)
+        source, kind = self._choices[number]
+        of_cohort = np.random.default_rng([*seeds.tasks, _COHORT])
+        quantile = of_cohort.uniform(*self.strata[cohort].network)
+        return Plan(
+            cohort=cohort,
+            fresh=fresh,
+            age=age,
+            network=self.networks.at(quantile, source.inputs, self.embedding_units),
+            family=number,
+            source=source,
+            content=source.plan(kind, steps, self.sizes, seeds),
+            start_seed=int(of_cohort.integers(2**62)),
+            noise_seed=int(np.random.default_rng([*seeds.truncation, _COHORT]).integers(2**62)),
+        )
+
+    def rollouts(self, seed: int, steps: int, cohorts: Iterable[int]) -> Iterator[Plan]:
+        """Plan whole problems of some cohorts, each from its beginning."""
+        for cohort in cohorts:
+            rng = np.random.default_rng([seed, cohort])
+            family = self.sample_family(self.strata[cohort], rng)
+            seeds = Seeds([seed, cohort, _TASKS], [seed, cohort, _TRUNCATION])
+            yield self.plan(cohort, family, steps, seeds)
+
+    def sample_family(self, stratum: Stratum, rng: np.random.Generator) -> str:
+        """One of the families within a stratum's quantiles, sorted by their inputs."""
+        weights = np.array([family.weight for _, family in self._choices])[self._by_inputs]
+        shares = weights.cumsum() / weights.sum()
+        place = int((shares[:-1] <= rng.uniform(*stratum.family)).sum())
+        return self.families[int(self._by_inputs[place])]
+
+    def _rng(self, *key: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, *key])

@@ -1,0 +1,99 @@
+"""Tilting the spectrum of images, so that tasks differ in how much of their variance is coarse.
+
+Inputs are permuted, so all that a rule can see of how an image is laid out is how its inputs vary
+together. Most of the variance of photographs lies in a few coarse components, much less of that of
+thin strokes. Not in H.1.1.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lit_lul.data.image_set import ImageSet
+from lit_lul.errors import InvalidInput
+from lit_lul.tasks.transforms.transform import Tasks, Transform
+from lit_lul.trees import Tree
+
+_SAMPLE = 64  # images that a task's mean and standard deviation are measured on
+
+
+@dataclass(frozen=True)
+class Tilt(Transform):
+    """Multiplies each spatial frequency of r cycles per image by (1 + r) ** exponent.
+
+    A task keeps the mean and standard deviation of its images, whose values may leave [0, 1]: both
+    are measured once per task, before and after, on images of its classes as they are stored. So
+    a tilt comes before an inversion in the list, and leaves tasks alone that an overlay before it
+    changes.
+
+    Raises:
+        InvalidInput: for bounds in the wrong order.
+    """
+
+    bounds: tuple[float, float]
+    """Every task draws its exponent between these: below 0 images look more like photographs of
+    things, above more like thin outlines."""
+
+    def __post_init__(self) -> None:
+        if not self.bounds[0] <= self.bounds[1]:
+            raise InvalidInput(
+                f"Tilt bounds {list(self.bounds)}: expected a lower bound and an upper one, "
+                "at least as large"
+            )
+
+    def sample_task(self, tasks: Tasks, rng: np.random.Generator) -> Tree | None:
+        """The `gain` of every frequency (T, side, side), and how values are scaled and moved.
+
+        `scale` and `offset` (T,) give a task its mean and standard deviation back.
+
+        Raises:
+            InvalidInput: for rows that are no images.
+        """
+        if tasks.images is None:
+            raise InvalidInput("Tilt: expected images, but these rows are none")
+        exponent = rng.uniform(*self.bounds, tasks.count)
+        rows = _sample_rows(tasks.images, tasks.classes, rng)
+        if tasks.overlaid is not None:
+            exponent[tasks.overlaid] = 0
+        if not exponent.any():
+            return None
+        gain = _gain(tasks.images.side, torch.from_numpy(exponent))
+        spectrum = torch.fft.fft2(tasks.images.images[rows].double() / 255, norm="forward")
+        power = spectrum.abs().square().mean((1, 2))
+        mean = spectrum[..., 0, 0].real.mean((1, 2))
+        before, after = (
+            (mean_square.sum((-2, -1)) - mean.square()).clamp(min=0).sqrt()
+            for mean_square in (power, power * gain.square())
+        )
+        scale = torch.where(after > 1e-6, before / after, 1.0)
+        offset = mean - mean * scale  # the mean is the frequency 0, whose gain is 1
+        return {"gain": gain.float(), "scale": scale.float(), "offset": offset.float()}
+
+    def apply(self, x: Tensor, task: Tree, examples: Tree) -> Tensor:
+        """Filter every channel; opposite edges are taken to meet."""
+        side = task["gain"].shape[-1]
+        half = task["gain"][..., : side // 2 + 1] * task["scale"][:, None, None]
+        pixels = torch.eye(side**2, device=x.device).view(-1, side, side)
+        filters = torch.fft.irfft2(torch.fft.rfft2(pixels) * half.unsqueeze(1), s=(side, side))
+        channels = x.unflatten(-1, (-1, side**2)).movedim(-2, 0)
+        tilted: Tensor = (channels @ filters.flatten(-2)).movedim(0, -2).flatten(-2)
+        moved: Tensor = tilted + task["offset"][:, None, None]
+        return moved
+
+
+def _sample_rows(images: ImageSet, classes: np.ndarray, rng: np.random.Generator) -> Tensor:
+    """Rows of random images of every task's classes (T, ways): (T, 64)."""
+    which = rng.integers(classes.shape[1], size=(len(classes), _SAMPLE))
+    chosen = np.take_along_axis(classes, which, axis=1)
+    start, sizes = images.class_start.numpy(), images.class_sizes.numpy()
+    return torch.from_numpy(start[chosen] + rng.integers(sizes[chosen]))
+
+
+def _gain(side: int, exponent: Tensor) -> Tensor:
+    """What every frequency is multiplied by, in the order of `fft2`: (T,) to (T, side, side)."""
+    frequencies = torch.fft.fftfreq(side, 1 / side, dtype=exponent.dtype)
+    cycles = torch.hypot(frequencies[:, None], frequencies)
+    gain: Tensor = (1 + cycles) ** exponent[:, None, None]
+    return gain

@@ -1,0 +1,54 @@
+"""From a plan to the tensors of a training step."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lit_lul.estimators.estimator import Truncation
+from lit_lul.tasks.plan import Plan
+from lit_lul.tasks.source import Batches
+from lit_lul.trees import map_tensors
+
+
+class CohortTruncation(NamedTuple):
+    """One truncation and whose it is: what a training step is called with."""
+
+    cohort: int
+    """Which cohort, counted over all ranks."""
+    fresh: bool
+    """Whether it starts a new inner problem."""
+    age: int
+    """Inner steps since the problem began."""
+    family: int
+    """Index of the task family."""
+    counted: bool
+    """False for a rollout that another rank has as well."""
+    truncation: Truncation
+
+
+def realise(
+    plan: Plan, device: torch.device, dtype: torch.dtype, tasks: int, counted: bool = True
+) -> CohortTruncation:
+    """Make the tensors of a truncation.
+
+    Args:
+        plan: on the device.
+        device: that trains.
+        dtype: of θ, which inputs and targets take.
+        tasks: T.
+        counted: whether metrics count it.
+    """
+
+    def cast(tensor: Tensor) -> Tensor:
+        return tensor.to(dtype) if tensor.is_floating_point() else tensor
+
+    batches, labelled = plan.source.realise(plan.content, device)
+    if dtype != torch.float32:
+        labelled = map_tensors(cast, labelled)
+        make = batches.make
+        batches = Batches(batches.steps, lambda steps: make(steps).to(dtype))
+    truncation = Truncation(
+        plan.network, tasks, batches, labelled, plan.start_seed, plan.noise_seed
+    )
+    return CohortTruncation(plan.cohort, plan.fresh, plan.age, plan.family, counted, truncation)

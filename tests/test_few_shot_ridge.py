@@ -1,0 +1,90 @@
+"""The few-shot ridge objective: diverged tasks, missing columns, the inductive form."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from lit_lul.errors import InvalidInput
+from lit_lul.networks.mlp import MLP, MLPParams
+from lit_lul.objectives.few_shot_ridge import PAPER, FewShotRidge
+from lit_lul.objectives.objective import Labelled
+from lit_lul.trees import map_tensors
+
+NETWORK = MLP((5, 4, 3), "tanh")
+
+
+def make_data(tasks: int, draws: int = 2) -> tuple[MLPParams, Labelled]:
+    """φ and labelled draws; the second task has no regression column."""
+    generator = torch.Generator().manual_seed(4)
+    params = map_tensors(lambda p: 10 * p, NETWORK.init(tasks, generator, torch.float64))
+    x = torch.rand(2, draws, tasks, 8, 5, generator=generator, dtype=torch.float64)
+    y = torch.eye(2, dtype=torch.float64)[torch.arange(8) % 2].expand(draws, tasks, 8, 2)
+    y = torch.cat([y, x[0, ..., :1]], dim=-1)
+    is_class = torch.tensor([True, True, False]).repeat(tasks, 1)
+    is_target = torch.ones(tasks, 3, dtype=torch.bool)
+    is_target[1:, 2] = False
+    return params, Labelled(x[0], y, x[1], y, is_class, is_target)
+
+
+@pytest.mark.parametrize("form", [{}, PAPER])
+def test_a_diverged_task_has_neither_loss_nor_accuracy(form: dict[str, Any]) -> None:
+    params, labelled = make_data(tasks=2)
+    broken = map_tensors(lambda p: torch.cat([p[:1] * torch.nan, p[1:]]), params)
+    score = FewShotRidge(**form)(NETWORK, broken, labelled)
+    assert score.loss.isnan().tolist() == [True, False]
+    assert score.accuracy.isnan().tolist() == [True, False]
+    whole = FewShotRidge(**form)(NETWORK, params, labelled)
+    torch.testing.assert_close(score.accuracy[1], whole.accuracy[1])
+
+
+@pytest.mark.parametrize("form", [{}, PAPER])
+def test_missing_columns_are_as_if_never_there(form: dict[str, Any]) -> None:
+    params, labelled = make_data(tasks=2)
+    second = Labelled(
+        *(t[:, 1:, :, :2] if i in (1, 3) else t[:, 1:] for i, t in enumerate(labelled[:4])),
+        *(t[1:, :2] for t in labelled[4:]),
+    )
+    objective = FewShotRidge(**form)
+    alone = objective(NETWORK, map_tensors(lambda p: p[1:], params), second)
+    torch.testing.assert_close(objective(NETWORK, params, labelled).loss[1:], alone.loss)
+
+
+def test_batches_together_share_statistics_and_batches_apart_do_not() -> None:
+    params, labelled = make_data(tasks=1)
+    shifted = labelled._replace(query_x=labelled.query_x + labelled.query_x.square())
+    for batches, same in (("apart", True), ("together", False)):
+        objective = FewShotRidge(batches=batches)  # type: ignore[arg-type]
+        support, _ = objective.embed(NETWORK, params, labelled)
+        assert torch.equal(objective.embed(NETWORK, params, shifted)[0], support) == same
+
+
+@pytest.mark.parametrize("form", [{}, PAPER])
+def test_with_statistics_no_example_depends_on_another(form: dict[str, Any]) -> None:
+    params, labelled = make_data(tasks=2)
+    rows = torch.rand(2, 30, 5, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
+    statistics = NETWORK.statistics(params, rows)
+    objective = FewShotRidge(**form)
+    support, query = objective.embed(NETWORK, params, labelled, statistics)
+    few = labelled._replace(
+        support_x=labelled.support_x[..., :1, :], query_x=labelled.query_x[..., 3:4, :]
+    )
+    one_support, one_query = objective.embed(NETWORK, params, few, statistics)
+    torch.testing.assert_close(one_support, support[..., :1, :])
+    torch.testing.assert_close(one_query, query[..., 3:4, :])
+    transductive, _ = objective.embed(NETWORK, params, labelled)
+    assert (support - transductive).abs().max() > 0.01
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"ridge": 0.0}, "ridge 0.0"),
+        ({"ridge": float("nan")}, "ridge nan"),
+        ({"batches": "alone"}, "batches 'alone': expected one of together, apart"),
+        ({"centring": "row"}, "centring 'row'"),
+    ],
+)
+def test_bad_settings_are_named(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        FewShotRidge(**settings)

@@ -1,0 +1,190 @@
+"""Errors of image datasets: one line that names the dataset, and what is wrong with it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from datasets import ClassLabel, Value
+from image_folders import NAME, NAMES, dataset_root, source, write, write_class_list, write_pictures
+from PIL import Image
+
+from lit_lul.data.image_datasets import ImageSource, load_images
+from lit_lul.errors import InvalidInput
+
+
+@pytest.fixture(autouse=True)
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    return dataset_root(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def folder(root: Path) -> Path:
+    return root / NAME
+
+
+def hub_dataset(folder: Path) -> ImageSource:
+    return source("someone/else")
+
+
+def no_such_split(folder: Path) -> ImageSource:
+    return source(split="testing")
+
+
+def no_image_column(folder: Path) -> ImageSource:
+    return ImageSource(NAME)
+
+
+def no_label_column(folder: Path) -> ImageSource:
+    return ImageSource(NAME, image_column="img", label_column="fine_label")
+
+
+def no_image_in_column(folder: Path) -> ImageSource:
+    return ImageSource(NAME, image_column="label")
+
+
+def text_dataset(folder: Path) -> ImageSource:
+    Path("texts").mkdir()
+    Path("texts/train.txt").write_text("one\ntwo\n")
+    return ImageSource("texts", image_column="text", label_column="text")
+
+
+def no_such_class(folder: Path) -> ImageSource:
+    return source(classes=["ant", "bee"])
+
+
+def class_without_images(folder: Path) -> ImageSource:
+    return source(classes=["none"])
+
+
+def no_class(folder: Path) -> ImageSource:
+    return source(classes=[])
+
+
+def all_classes_held_out(folder: Path) -> ImageSource:
+    return source(leave_out=write_class_list(folder, *NAMES))
+
+
+def unknown_held_out_class(folder: Path) -> ImageSource:
+    return source(leave_out=write_class_list(folder, "ant", "bee"))
+
+
+def no_leave_out_file(folder: Path) -> ImageSource:
+    return source(leave_out="no.json")
+
+
+def leave_out_is_no_json(folder: Path) -> ImageSource:
+    (folder / "bad.json").write_text("ant")
+    return source(leave_out="bad.json")
+
+
+def leave_out_is_a_list(folder: Path) -> ImageSource:
+    (folder / "bad.json").write_text('["ant"]')
+    return source(leave_out="bad.json")
+
+
+def leave_out_names_numbers(folder: Path) -> ImageSource:
+    (folder / "bad.json").write_text('{"heldout": [1]}')
+    return source(leave_out="bad.json")
+
+
+def corrupt_image(folder: Path) -> ImageSource:
+    write_pictures(Path("p"), {f"{i}/0.png": Image.new("L", (2, 2)) for i in range(3)})
+    Path("p/1/0.png").write_bytes(b"no picture")
+    return ImageSource("p")
+
+
+def no_image_in_row(folder: Path) -> ImageSource:
+    write(folder, [Image.new("L", (2, 2)), None], [0, 1], ClassLabel(names=NAMES))
+    return source()
+
+
+def one_class_folder(folder: Path) -> ImageSource:
+    write_pictures(Path("p"), {"a/0.png": Image.new("L", (2, 2))})
+    return ImageSource("p")
+
+
+def float_image(folder: Path) -> ImageSource:
+    write_pictures(Path("p"), {f"{i}/0.tiff": Image.new("F", (2, 2), 0.5) for i in range(2)})
+    return ImageSource("p")
+
+
+def unlabelled_row(folder: Path) -> ImageSource:
+    write(folder, [Image.new("L", (2, 2))] * 2, [0, -1], ClassLabel(names=NAMES))
+    return source()
+
+
+def fractional_label(folder: Path) -> ImageSource:
+    write(folder, [Image.new("L", (2, 2))], [0.5], Value("float32"))
+    return source()
+
+
+def unreadable_parquet(folder: Path) -> ImageSource:
+    (folder / "data" / "train-00000-of-00001.parquet").write_bytes(b"PAR1 and then nothing")
+    return source()
+
+
+def empty_folder(folder: Path) -> ImageSource:
+    Path("empty").mkdir()
+    return ImageSource("empty")
+
+
+def no_rows(folder: Path) -> ImageSource:
+    write(folder, [], [], ClassLabel(names=NAMES))
+    return source()
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (
+            hub_dataset,
+            r"'someone/else'.* hub .*root/someone/else or .* into \$LIT_LUL_DATA.*reach",
+        ),
+        (no_such_split, r"pictures', split 'testing'.*'train'"),
+        (
+            no_image_column,
+            r"pictures', split 'train': no column 'image'; it has \['img', 'label'\]",
+        ),
+        (no_label_column, r"no column 'fine_label'; it has \['img', 'label'\]"),
+        (no_image_in_column, r"column 'label' must hold images, but holds ClassLabel"),
+        (text_dataset, r"'texts'.*column 'text' must hold images, but holds Value"),
+        (no_such_class, r"classes: .*pictures.* has no class 'bee'; .*\['zebra', 'ant', 'mole'\]"),
+        (class_without_images, r"classes: .* has no class 'none'"),
+        (no_class, r"pictures.*no class with images is left"),
+        (all_classes_held_out, r"no class with images is left"),
+        (unknown_held_out_class, r"leave_out: .*pictures.* has no class 'bee'"),
+        (
+            no_leave_out_file,
+            r"leave_out 'no.json': .*\(tiny-imagenet\) or a JSON file \{.heldout.: .*No such file",
+        ),
+        (
+            leave_out_is_no_json,
+            r"leave_out 'bad.json': .*JSON file.*pictures/bad.json: Expecting value",
+        ),
+        (leave_out_is_a_list, r"leave_out 'bad.json': .*JSON file.*found \['ant'\]"),
+        (leave_out_names_numbers, r"leave_out 'bad.json': .*found \{'heldout': \[1\]\}"),
+        (corrupt_image, r"dataset 'p', split 'train', row 1: invalid image \(cannot identify"),
+        (no_image_in_row, r"row 1: invalid image"),
+        (one_class_folder, r"dataset 'p', split 'train': no column 'label'; it has \['image'\]"),
+        (float_image, r"row 0: invalid image \(its mode, F, does not define"),
+        (unlabelled_row, r"pictures', split 'train', row 1: the label must be a class, not -1"),
+        (fractional_label, r"row 0: the label must be a class, not 0.5"),
+        (unreadable_parquet, r"pictures', split 'train', from .*pictures: .*[Pp]arquet"),
+        (empty_folder, r"dataset 'empty'.*doesn't contain any data files"),
+        (no_rows, r"pictures"),
+    ],
+)
+def test_errors_are_one_line_that_names_the_culprit(
+    root: Path, folder: Path, bad: Callable[[Path], ImageSource], message: str
+) -> None:
+    asked = bad(folder)
+    with pytest.raises(InvalidInput, match=message) as caught:
+        load_images(asked, str(root))
+    assert "\n" not in str(caught.value)
+
+
+def test_source_checks_its_settings() -> None:
+    with pytest.raises(InvalidInput, match="side 0: must be at least 1"):
+        ImageSource(NAME, side=0)
+    with pytest.raises(InvalidInput, match="held_out true: leave_out must name"):
+        ImageSource(NAME, held_out=True)

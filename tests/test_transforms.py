@@ -1,0 +1,304 @@
+"""Masks, permutation and inversion; what holds for every list of transforms."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from jsonargparse import ArgumentParser
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from lit_lul.data.image_set import ImageSet
+from lit_lul.errors import InvalidInput
+from lit_lul.tasks.transforms import (
+    Distortion,
+    Elastic,
+    ExampleMask,
+    Inversion,
+    Overlay,
+    Permutation,
+    Pipeline,
+    Placement,
+    Printing,
+    TaskMask,
+    Tasks,
+    Tilt,
+    Transform,
+)
+from lit_lul.trees import Tree, map_tensors, tensors_of
+
+SIDE, CLASSES, PER_CLASS, TASKS, WAYS = 8, 6, 5, 4, 3
+
+EVERY: list[Transform] = [
+    Distortion(0.2),
+    Placement(0.5, 0.5, 2.0),
+    Elastic(0.1),
+    Printing(0.3, 0.3),
+    Tilt((-1.0, 0.5)),
+    Inversion(0.5),
+    TaskMask(0.5),
+    ExampleMask(0.5),
+    Permutation(0.5),
+]
+
+
+@pytest.fixture(scope="module")
+def images() -> ImageSet:
+    """Random images of three channels."""
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(
+        256, (CLASSES * PER_CLASS, 3, SIDE, SIDE), generator=generator, dtype=torch.uint8
+    )
+    return ImageSet(pixels, torch.arange(CLASSES + 1) * PER_CLASS, tuple("abcdef"))
+
+
+def table(tasks: int = TASKS, inputs: int = 50) -> Tasks:
+    """Tasks of rows that are no images."""
+    classes = np.zeros((tasks, WAYS), dtype=np.int64)
+    return Tasks(tasks, inputs, classes, np.zeros(1, dtype=np.int64))
+
+
+def of_images(images: ImageSet, tasks: int = TASKS) -> Tasks:
+    rng = np.random.default_rng(0)
+    pool = np.arange(CLASSES)
+    classes = np.stack([rng.permutation(pool)[:WAYS] for _ in range(tasks)])
+    return Tasks(tasks, images.inputs, classes, pool, images)
+
+
+def examples(tasks: Tasks, images: ImageSet) -> tuple[Tensor, Tensor]:
+    """Rows and members, (2, T, 7)."""
+    generator = torch.Generator().manual_seed(0)
+    members = torch.randint(WAYS, (2, tasks.count, 7), generator=generator)
+    classes = torch.from_numpy(tasks.classes).expand(2, -1, -1).gather(-1, members)
+    return images.class_start[classes], members
+
+
+def same(a: Tree, b: Tree) -> bool:
+    """Whether two trees of draws are equal."""
+    one, other = list(tensors_of(a)), list(tensors_of(b))
+    return [name for name, _ in one] == [name for name, _ in other] and all(
+        torch.equal(x, y) for (_, x), (_, y) in zip(one, other, strict=True)
+    )
+
+
+def run(transforms: list[Transform], x: Tensor, seed: int = 0) -> Tensor:
+    """A table's rows (..., T, B, N_0) through transforms."""
+    pipeline = Pipeline(transforms)
+    draws = pipeline.sample_tasks(table(x.shape[-3], x.shape[-1]), [seed])
+    return pipeline.apply(x, draws, seed)[0]
+
+
+def test_permutation_is_per_task() -> None:
+    x = torch.arange(50.0).expand(2, TASKS, 5, 50)
+    y = run([Permutation()], x)
+    assert torch.equal(y.sort(-1).values, x)
+    assert len(y.flatten(0, 1).unique(dim=0)) == TASKS
+    assert len(y.transpose(0, 1).flatten(1, 2).unique(dim=1)[0]) == 1
+
+
+def test_task_masks_are_those_of_all_examples() -> None:
+    kept = run([TaskMask(share=1)], torch.ones(2, 200, 5, 50))
+    assert torch.equal(kept, kept[:1, :, :1].expand(kept.shape))
+    masked = 1 - kept[0, :, 0].mean(-1)
+    assert masked.mean() == pytest.approx(0.25, abs=0.03)
+    assert masked.min() < 0.05 and 0.45 < masked.max() < 0.75
+
+
+def test_example_masks_differ_between_examples() -> None:
+    kept = run([ExampleMask(share=1)], torch.ones(2, 200, 5, 50))
+    assert len(kept[:, 0].flatten(0, 1).unique(dim=0)) == 10
+    masked = 1 - kept.mean((0, 2, 3))
+    assert masked.mean() == pytest.approx(0.25, abs=0.03)
+    assert masked.min() < 0.05 and 0.45 < masked.max() < 0.6
+    assert not torch.equal(kept, run([ExampleMask(share=1)], torch.ones(2, 200, 5, 50), seed=1))
+
+
+def test_inverted_tasks_are_dark_on_light() -> None:
+    x = torch.rand(2, 3, 7, 5, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(run([Inversion(1)], x), 1 - x)
+
+
+@pytest.mark.parametrize("make", [Inversion, Permutation, TaskMask, ExampleMask])
+def test_shares_of_the_tasks(make: Any) -> None:
+    """A share of the tasks is changed, all others are not."""
+    x = torch.rand(2000, 3, 50, generator=torch.Generator().manual_seed(0))
+    changed = (run([make(share=0.3)], x) != x).any(-1).any(-1)
+    assert changed.float().mean() == pytest.approx(0.3, abs=0.04)
+
+
+@pytest.mark.parametrize("make", [Inversion, Permutation, TaskMask, ExampleMask])
+def test_a_share_of_none_is_skipped(make: Any) -> None:
+    assert Pipeline([make(share=0)]).sample_tasks(table(), [0]) == [None]
+
+
+def test_transforms_follow_the_order_of_the_list() -> None:
+    x = torch.rand(TASKS, 3, 50, generator=torch.Generator().manual_seed(0))
+    mask = run([TaskMask(share=1, largest=1)], torch.ones_like(x))
+    torch.testing.assert_close(run([Inversion(1), TaskMask(1, 1)], x), (1 - x) * mask)
+    torch.testing.assert_close(run([TaskMask(1, 1), Inversion(1)], x), 1 - x * mask)
+
+
+@pytest.mark.parametrize("left_out", range(len(EVERY)))
+def test_a_transform_more_changes_no_other_draws(images: ImageSet, left_out: int) -> None:
+    fewer = [*EVERY[:left_out], *EVERY[left_out + 1 :]]
+    every = Pipeline(EVERY).sample_tasks(of_images(images), [1, 2])
+    assert all(draw is not None for draw in every)
+    rest = Pipeline(fewer).sample_tasks(of_images(images), [1, 2])
+    overlays = {type(EVERY[left_out]), Tilt}  # a tilt leaves tasks alone that are printed
+    for transform, before, after in zip(
+        fewer, [*every[:left_out], *every[left_out + 1 :]], rest, strict=True
+    ):
+        assert same(before, after) or overlays == {Printing, type(transform)}
+
+
+def test_a_transform_more_changes_no_others_examples() -> None:
+    x = torch.ones(2, TASKS, 5, 50)
+    alone = run([ExampleMask(1, 1)], x)
+    assert torch.equal(
+        run([Permutation(0), Inversion(0), TaskMask(1, 0), ExampleMask(1, 1)], x), alone
+    )
+    both = run([ExampleMask(1, 1), ExampleMask(1, 1)], x)
+    assert torch.equal(both, both * alone) and not torch.equal(both, alone)
+
+
+def test_seeds_determine_tasks_and_examples(images: ImageSet) -> None:
+    pipeline, tasks = Pipeline(EVERY), of_images(images)
+    rows, members = examples(tasks, images)
+
+    def made(task_seed: int, seed: int) -> Tensor:
+        draws = pipeline.sample_tasks(tasks, [task_seed])
+        return pipeline.realise(images.images, images.class_start, rows, members, draws, seed)[0]
+
+    first = made(1, 2)
+    assert first.shape == (2, TASKS, 7, 3 * SIDE**2) and first.dtype == torch.float32
+    assert torch.equal(first, made(1, 2))
+    assert not torch.equal(first, made(2, 2)) and not torch.equal(first, made(1, 3))
+
+
+def test_members_may_expand(images: ImageSet) -> None:
+    pipeline, tasks = Pipeline(EVERY), of_images(images)
+    rows, _ = examples(tasks, images)
+    members = torch.arange(7) % WAYS
+    draws = pipeline.sample_tasks(tasks, [1])
+    few, all_of_them = (
+        pipeline.realise(images.images, images.class_start, rows, m, draws, 0)[0]
+        for m in (members, members.expand(rows.shape))
+    )
+    assert torch.equal(few, all_of_them)
+
+
+def test_tables_are_gathered(images: ImageSet) -> None:
+    """Bytes become [0, 1], floats stay."""
+    pipeline, rows = Pipeline([]), torch.tensor([[3, 1], [0, 0]])
+    flat = images.images.flatten(1)
+    for rows_of, expected in ((flat, flat / 255), (flat.double(), flat.float())):
+        x, targets = pipeline.realise(rows_of, images.class_start, rows, rows, [], 0)
+        torch.testing.assert_close(x, expected[rows])
+        assert targets is None
+
+
+def test_images_are_asked_for(images: ImageSet) -> None:
+    for transform in (Distortion(0.1), Printing(0.5), Tilt((-1, 1))):
+        with pytest.raises(InvalidInput, match=f"{type(transform).__name__}: expected images"):
+            Pipeline([transform]).sample_tasks(table(), [0])
+
+
+@dataclass(frozen=True)
+class SecondAlone(Overlay):
+    """Shows any image of a class in place of every example of some tasks."""
+
+    shown: int
+    tasks: tuple[int, ...]
+
+    def sample_task(self, tasks: Tasks, rng: np.random.Generator) -> dict[str, Any]:
+        """Fixed."""
+        return {"tasks": torch.tensor(self.tasks)}
+
+    def second_classes(self, task: Tree, members: Tensor, generator: torch.Generator) -> Tensor:
+        """Always the same."""
+        return torch.full_like(members, self.shown)
+
+    def combine(
+        self, x: Tensor, second: Tensor, task: Tree, side: int, generator: torch.Generator
+    ) -> Tensor:
+        """The second alone."""
+        return second
+
+
+def test_second_images_are_any_of_their_class(images: ImageSet) -> None:
+    pipeline = Pipeline([SecondAlone(4, (0, 2))])
+    draws = pipeline.sample_tasks(of_images(images), [0])
+    rows = torch.zeros(500, TASKS, 1, dtype=torch.int64)
+    x, _ = pipeline.realise(images.images, images.class_start, rows, rows, draws, 0)
+    flat = images.images.flatten(1) / 255
+    assert torch.equal(x[:, [1, 3]], flat[0].expand(500, 2, 1, -1))
+    seen = (x[:, [0, 2]].unsqueeze(-2) == flat).all(-1).sum((0, 1, 2))
+    assert seen.sum() == 1000
+    assert seen[4 * PER_CLASS : 5 * PER_CLASS].min() > 150
+
+
+def test_targets_are_side_by_side(images: ImageSet) -> None:
+    pipeline = Pipeline([Placement(0.5, 0, 2.0), Permutation(), Placement(0.5, 0, 1.0)])
+    tasks = of_images(images)
+    rows, members = examples(tasks, images)
+    draws = pipeline.sample_tasks(tasks, [0])
+    _, targets = pipeline.realise(images.images, images.class_start, rows, members, draws, 0)
+    assert targets is not None and draws[0] is not None and draws[2] is not None
+    assert targets.values.shape == (2, TASKS, 7, 8)
+    expected = torch.stack([draws[0]["turned"], draws[2]["turned"]], 1).repeat_interleave(4, 1)
+    assert torch.equal(targets.is_target, expected)
+    assert not expected[:, 0].equal(expected[:, 4])
+    for columns in (targets.values[..., :2], targets.values[..., 4:6]):
+        torch.testing.assert_close(columns.square().sum(-1), torch.ones(2, TASKS, 7))
+
+
+def test_no_value_of_a_tensor_decides_what_is_done(images: ImageSet) -> None:
+    """Tensors without values are enough, so nothing waits for a device."""
+    pipeline, tasks = Pipeline(EVERY), of_images(images)
+    rows, members = examples(tasks, images)
+    draws = pipeline.sample_tasks(tasks, [1])
+    with FakeTensorMode() as mode:
+        pixels, start, which, classes, fixed = map_tensors(
+            mode.from_tensor, [images.images, images.class_start, rows, members, draws]
+        )
+        x, targets = pipeline.realise(pixels, start, which, classes, fixed, 0)
+    assert x.shape == (2, TASKS, 7, images.inputs)
+    assert targets is not None and targets.values.shape == (2, TASKS, 7, 4)
+
+
+def test_configurations_name_classes_alone() -> None:
+    parser = ArgumentParser()
+    parser.add_argument("--transforms", type=list[Transform])
+    named = [
+        {"class_path": "Tilt", "init_args": {"bounds": [-1.2, 0.3]}},
+        {"class_path": "Printing", "init_args": {"printed": 0.15, "filled": 0.25}},
+        {"class_path": "Permutation"},
+    ]
+    made = parser.instantiate(parser.parse_object({"transforms": named}))
+    assert made.transforms == [Tilt((-1.2, 0.3)), Printing(0.15, 0.25), Permutation(1.0)]
+
+
+@pytest.mark.parametrize(
+    ("make", "culprit"),
+    [
+        (lambda: Placement(turned=1.5), "Placement turned 1.5"),
+        (lambda: Placement(shifted=-0.1), "Placement shifted -0.1"),
+        (lambda: Placement(max_shift=-1.0), "Placement max_shift -1.0"),
+        (lambda: Distortion(0.5), "Distortion largest 0.5"),
+        (lambda: Distortion(-0.1), "Distortion largest -0.1"),
+        (lambda: Elastic(0.2), "Elastic largest 0.2"),
+        (lambda: Printing(1.5), "Printing printed 1.5"),
+        (lambda: Printing(0.6, 0.5), "printed 0.6 and filled 0.5"),
+        (lambda: Tilt((0.5, -0.5)), r"Tilt bounds \[0.5, -0.5\]"),
+        (lambda: Inversion(2), "Inversion share 2"),
+        (lambda: TaskMask(share=1.5), "TaskMask share 1.5"),
+        (lambda: TaskMask(largest=1.5), "TaskMask largest 1.5"),
+        (lambda: ExampleMask(largest=-1), "ExampleMask largest -1"),
+        (lambda: Permutation(float("nan")), "Permutation share nan"),
+    ],
+)
+def test_bad_arguments_are_named(make: Any, culprit: str) -> None:
+    with pytest.raises(InvalidInput, match=culprit):
+        make()
