@@ -183,8 +183,9 @@ class MetaLightningModule(LightningModule):
             raise Stopped(self.trainer, int(number))
 
     def on_validation_start(self) -> None:
-        """Choose kernels, where this is no part of a fit."""
-        self.learner.prepare(self.compile_learner)
+        """Choose kernels, where this is no part of a fit, which has chosen them."""
+        if self.trainer.state.fn == TrainerFn.VALIDATING:
+            self.learner.prepare(self.compile_learner)
 
     def on_test_start(self) -> None:
         """Choose kernels."""
