@@ -1,12 +1,12 @@
-"""How evenly ranks are loaded: the cost of the busiest against the mean, over many outer steps.
+"""Load balance of ranks: the cost of the busiest rank relative to the mean, over many outer steps.
 
     python benchmarks/balance.py --config configs/paper.yaml --ranks 2 8 32 --timed 16
 
-Ranks wait for each other once per outer step: 1.00 is perfect, and at 1.25 a fifth of the time goes
-by waiting. A truncation costs its network's `cost` times its inner steps, with the curricula at
-their end; the sampler as it is, and to compare one whose cohorts draw their inner steps,
-networks and families each for itself. With --timed, so many truncations of one task are run,
-forward and backward, to see whether seconds follow the costs.
+Ranks wait for each other once per outer step: 1.00 is perfect, and at 1.25 a fifth of the time is
+spent waiting. The cost of a truncation is its network's `cost` times its inner steps, with the
+curricula at their end. The sampler is compared with one whose cohorts draw inner steps, networks
+and families independently. With --timed N, N truncations of one task are run forward and backward,
+to measure how well the costs predict seconds.
 """
 
 import argparse
@@ -29,11 +29,11 @@ from lit_lul.training.module import MetaLightningModule
 TRUNCATIONS = 12_800
 WARM_UP = 2
 AT_THE_END = 10**9
-"""An outer step at which curricula are over."""
+"""An outer step at which all curricula have ended."""
 
 
 def stream_of(data: TaskDataModule, total: int, independent: bool) -> TaskStream:
-    """A stream of so many cohorts, in their strata or each on its own."""
+    """A stream of `total` cohorts, with strata or with independent draws."""
     stream = data.stream(data.training, replace(data.sizes, cohorts=total))
     if independent:
         stream.strata = [Stratum((0.0, 1.0), (0.0, 1.0))] * total
@@ -43,7 +43,7 @@ def stream_of(data: TaskDataModule, total: int, independent: bool) -> TaskStream
 def truncations(
     stream: TaskStream, total: int, outer_steps: int, independent: bool
 ) -> Iterator[tuple[Plan, int]]:
-    """Truncations of new cohorts and their inner steps, one outer step after another."""
+    """Plans of new cohorts and their inner steps, one outer step after another."""
     rng = np.random.default_rng(0)
     for outer_step in range(outer_steps):
         shared = stream.unroll_length.sample(AT_THE_END, rng)
@@ -56,12 +56,12 @@ def truncations(
 
 
 def cost(plan: Plan, steps: int) -> float:
-    """What a truncation should cost, per task."""
+    """The estimated cost of a truncation, per task."""
     return steps * plan.network.cost
 
 
 def imbalance(data: TaskDataModule, ranks: int, cohorts: int, independent: bool) -> float:
-    """Mean over outer steps of the busiest rank's cost by the mean rank's."""
+    """The busiest rank's cost divided by the mean rank's, averaged over outer steps."""
     total = ranks * cohorts
     stream = stream_of(data, total, independent)
     planned = truncations(stream, total, TRUNCATIONS // total, independent)
@@ -70,7 +70,7 @@ def imbalance(data: TaskDataModule, ranks: int, cohorts: int, independent: bool)
 
 
 def correlation(module: MetaLightningModule, data: TaskDataModule, count: int) -> float:
-    """Of the seconds that truncations take with their costs."""
+    """The correlation of truncations' seconds with their costs."""
     seconds, costs = [], []
     stream = stream_of(data, count, independent=True)
     for plan, steps in truncations(stream, 1, count + WARM_UP, independent=True):

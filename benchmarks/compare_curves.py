@@ -1,10 +1,10 @@
-"""Draw the last held-out curves of several runs in one picture.
+"""Draw the latest held-out curves of several runs in one figure.
 
     python benchmarks/compare_curves.py quickstart=runs/quickstart/version_0/digits_curve.json \
         hebbian=runs/hebbian/version_0/digits_curve.json --out docs/hebbian.png
 
-Each line is a run's curve after its last outer step; dashed, its untrained learner. Bands are
-one standard error on either side.
+Each line is a run's curve after its last outer step; dashed lines are untrained learners. Bands
+are ± one standard error.
 """
 
 import argparse
@@ -22,10 +22,10 @@ from lit_lul.files.atomic import replace_file
 
 
 def read_curves(path: Path) -> dict[str, Any]:
-    """What a run wrote about one held-out dataset.
+    """Read the `curve.json` of a run and a held-out dataset.
 
     Raises:
-        InvalidInput: when the file is missing or not of this kind.
+        InvalidInput: when the file is missing or invalid.
     """
     try:
         numbers: dict[str, Any] = json.loads(path.read_text())
@@ -35,7 +35,7 @@ def read_curves(path: Path) -> dict[str, Any]:
 
 
 def draw(runs: dict[str, Path]) -> Figure:
-    """Accuracy by ridge against inner steps, a colour for every run."""
+    """A figure of accuracy by ridge against inner steps, a colour per run."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.add_subplot()
     for colour, (name, path) in enumerate(runs.items()):

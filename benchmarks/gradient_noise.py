@@ -1,15 +1,15 @@
-"""How much of the meta-gradient is signal, and what a second of compute buys of it.
+"""The signal-to-noise ratio of the meta-gradient, per truncation and per second.
 
     python benchmarks/gradient_noise.py --checkpoint last.ckpt --config FILE ... [--cohorts 16]
 
-Each configuration's cohorts are rolled forward by the checkpoint's θ for up to its problem length,
-then give one gradient of θ each, divided as Adam would by the root of the second moments that the
-checkpoint holds. The signal is the mean product of two cohorts' gradients, which is the
-squared norm of the expected gradient without bias; its share is that of the mean squared norm. An
-outer step over n cohorts of share s has s n / (1 + s (n - 1)). `per second` is s / (1 - s) by the
-seconds of a truncation, sampling included: what an optimiser that averages over time gets.
-`labels` and `minibatches` tell where noise comes from: the share that is left in common when a
-cohort's labelled draws, or its unlabelled minibatches, are drawn anew at the same φ.
+The cohorts of each configuration are rolled out with the checkpoint's θ to various ages, up to the
+first problem length, and then give one gradient of θ each, divided by the root of Adam's second
+moments in the checkpoint. The signal is the mean product of two cohorts' gradients, an unbiased
+estimate of the squared norm of the expected gradient; its share s is relative to the mean squared
+norm. An outer step over n cohorts has a share of s n / (1 + s (n - 1)). `per second` is s / (1 - s)
+divided by the seconds of a truncation, sampling included: what an optimizer gets that averages over
+time. `labels` and `minibatches` show the sources of noise: the share that two gradients have in
+common if only the labelled draws, or only the unlabelled minibatches, are drawn again.
 """
 
 import argparse
@@ -39,17 +39,17 @@ from lit_lul.training.module import MetaLightningModule
 
 CPU = torch.device("cpu")
 TASKS, PAST, FIRST, SECOND = 1, 2, 3, 4
-"""What a generator is for; part of its seed."""
+"""Purposes of random generators; part of their seeds."""
 
 
 class Gradients:
     """Gradients of θ under one configuration.
 
     Args:
-        config: of a fit.
-        checkpoint: of a run of the same rule: θ and Adam's state.
-        cohorts: how many.
-        precision: of the hidden states.
+        config: configuration of a fit.
+        checkpoint: checkpoint of a run with the same settings: θ and Adam's state.
+        cohorts: number of cohorts.
+        precision: precision of the hidden states.
     """
 
     def __init__(
@@ -71,14 +71,14 @@ class Gradients:
         self.stream = self.data.stream(self.data.training, sizes)
 
     def truncation(self, cohort: int, steps: int, purpose: int) -> Truncation:
-        """A truncation of a cohort, whose tasks are always the same."""
+        """A truncation of a cohort; the cohort's tasks are always the same."""
         rng = np.random.default_rng(cohort)
         family = self.stream.sample_family(self.stream.strata[cohort], rng)
         plan = self.stream.plan(cohort, family, steps, Seeds([cohort, TASKS], [cohort, purpose]))
         return truncation_of(plan, self.data.sizes.tasks)
 
     def advance(self, cohort: int) -> State:
-        """The state at an age of its own, evenly spread over the first problems' length."""
+        """The state of a cohort; ages are evenly spread up to the first problem length."""
         age = 1 + int(self.data.problem_length.first * cohort / self.cohorts)
         past, learner = self.truncation(cohort, age, PAST), self.module.learner
         with torch.no_grad(), self._autocast():
@@ -86,7 +86,7 @@ class Gradients:
             return unroll(learner, past.network, start, past.batches)
 
     def gradient(self, state: State, truncation: Truncation) -> Tensor:
-        """Of θ, as one vector, divided by Adam's scale."""
+        """The gradient of θ as one vector, divided by Adam's scale."""
         module = self.module
         with self._autocast():
             outcome = module.estimator(module.learner, module.objective, state, truncation)
@@ -97,7 +97,7 @@ class Gradients:
 
 
 def measure(gradients: Gradients, what: str) -> list[str]:
-    """The cells of a configuration's line."""
+    """The cells of a configuration's row."""
     vectors, seconds, labels, minibatches = [], [], [], []
     steps = round(sum(gradients.data.unroll_length.first) / 2)
     for cohort in track(range(gradients.cohorts), what, transient=True):
@@ -139,7 +139,7 @@ def main() -> None:
     try:
         checkpoint = AtomicCheckpointIO().load_checkpoint(args.checkpoint)
         if "optimizer_states" not in checkpoint:
-            raise InvalidInput(f"{args.checkpoint}: holds θ alone, expected a run's last.ckpt")
+            raise InvalidInput(f"{args.checkpoint}: holds only θ, expected a run's last.ckpt")
     except InvalidInput as error:
         sys.exit(f"error: {error}")
     columns = ("signal share", "s per truncation", "per second", "labels", "minibatches")

@@ -1,10 +1,9 @@
-"""What an inner step costs, against what the machine can do in the same run.
+"""The cost of an inner step, relative to the machine's limits measured in the same run.
 
     python benchmarks/inner_step.py --threads 1 --picture docs/inner_step.png
 
-Medians after a warm-up, inner steps counted per task. Work is counted in floating point operations
-of the forward pass's matrix products and convolutions; three times that with the gradient, four
-times with recomputation.
+Medians after a warm-up; inner steps are counted per task. Work is the floating point operations of
+the forward pass's matrix products and convolutions, three times that with the gradient.
 """
 
 import argparse
@@ -47,11 +46,11 @@ ALONG = {
     "batch": [(n, MLP((196, 64, 64, 32)), n) for n in (32, 64, 128, 256)],
     "inputs": [(n, MLP((n, 64, 64, 32)), 64) for n in (64, 196, 784)],
 }
-"""One size at a time, all else as in the small case."""
+"""One size varied at a time; everything else is as in the small case."""
 
 
 def table(title: str, *headings: str, left: int = 1) -> Table:
-    """An empty table; all but the first headings are over numbers, to the right."""
+    """An empty table; all but the first `left` columns are aligned right."""
     made = Table(title=title, title_justify="left")
     for i, heading in enumerate(headings):
         made.add_column(heading, justify="left" if i < left else "right")
@@ -59,7 +58,7 @@ def table(title: str, *headings: str, left: int = 1) -> Table:
 
 
 def speeds(device: str, cases: list[Case], least: float) -> Table:
-    """Every case in every variant, and how much of the machine's limits that is."""
+    """Every case in every variant, in absolute terms and relative to the machine's limits."""
     product = product_rate(device, torch.float32, least)
     low = product_rate(device, torch.bfloat16, least)
     copy = copy_rate(device, least)
@@ -94,7 +93,7 @@ def speeds(device: str, cases: list[Case], least: float) -> Table:
 
 
 def tasks_at_once(device: str, least: float) -> Table:
-    """T tasks in one call against one after another."""
+    """T tasks in one call, compared with one after another."""
     made = table("tasks at once, small", "variant", "T", "gradient ms", "ms per task", "gain")
     for variant in (EAGER, COMPILED):
         alone = None
@@ -108,7 +107,7 @@ def tasks_at_once(device: str, least: float) -> Table:
 
 
 def costs(device: str, least: float) -> tuple[Table, dict[str, list[tuple[int, float, float]]]]:
-    """Milliseconds per task with gradient along every size, and operations beside them."""
+    """Milliseconds per task with gradient, and operations, along every size."""
     made = table("cost, compiled", "along", "size", "ms per task", "GFLOP", "GFLOP/s")
     curves: dict[str, list[tuple[int, float, float]]] = {}
     for along, cases in ALONG.items():
@@ -125,7 +124,7 @@ def costs(device: str, least: float) -> tuple[Table, dict[str, list[tuple[int, f
 
 
 def memory(device: str) -> tuple[Table, dict[str, list[float]]]:
-    """Peak of an unroll of U steps in MiB, activations kept or recomputed."""
+    """Peak memory of an unroll of U steps in MiB, with activations stored or recomputed."""
     made = table("memory of an unroll, small, MiB", "", *(f"U = {u}" for u in UNROLLS))
     curves = {}
     for name, recompute in (("kept", False), ("recomputed", True)):
@@ -138,7 +137,7 @@ def memory(device: str) -> tuple[Table, dict[str, list[float]]]:
 def draw(
     costs: dict[str, list[tuple[int, float, float]]], memory: dict[str, list[float]]
 ) -> Figure:
-    """Cost along every size, and memory along the unroll."""
+    """A figure of the cost along every size, and of memory along the unroll."""
     figure = Figure(figsize=(13, 2.8), layout="constrained")
     axes = figure.subplots(1, len(costs) + 1)
     for axis, (along, points) in zip(axes, costs.items(), strict=False):

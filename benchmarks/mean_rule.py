@@ -1,4 +1,4 @@
-"""Average θ over several moments of a run, which cancels part of the noise of its last updates.
+"""Average θ over several checkpoints of a run, which reduces the noise of its last updates.
 
 For example:
 
@@ -20,7 +20,7 @@ def mean_rule(paths: list[Path]) -> Learner:
     """A rule whose θ is the mean of those in the files.
 
     Raises:
-        InvalidInput: when a file is no rule, or of other settings than the first.
+        InvalidInput: when a file is not a rule, or has other settings than the first.
     """
     rules = [load_learner(path) for path in paths]
     for path, rule in zip(paths, rules, strict=True):

@@ -1,4 +1,4 @@
-"""What benchmarks measure: seconds of a call, limits of a machine, operations, bytes, memory."""
+"""Measurements for benchmarks: seconds, limits of a machine, operations, bytes, memory."""
 
 import multiprocessing
 import os
@@ -27,7 +27,7 @@ HALF_CHANNELS = UpdateSettings(hidden_channels=32, error_channels=16, top_channe
 
 @dataclass(frozen=True)
 class Case:
-    """A rule and what it is applied to."""
+    """A rule with a network and sizes."""
 
     name: str
     network: MLP
@@ -38,7 +38,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Variant:
-    """A way to run it."""
+    """A way to run a case."""
 
     name: str
     compiled: bool
@@ -65,7 +65,7 @@ class Step:
             self.rule(self.network, self.state, self.batch)
 
     def gradient(self, recompute: bool = False, steps: int = 1) -> None:
-        """With the gradient of θ through so many steps."""
+        """With the gradient of θ through `steps` steps."""
         state = self.state
         with self._precision():
             for _ in range(steps):
@@ -84,7 +84,7 @@ class Step:
 
 
 def seconds(function: Callable[[], Any], min_run_time: float) -> float:
-    """Median time of a call, after two that warm up."""
+    """Median time of a call, after two warm-up calls."""
     function()
     function()
     timer = Timer("function()", globals={"function": function}, num_threads=torch.get_num_threads())
@@ -113,7 +113,7 @@ def operations(case: Case) -> int:
 
 
 class _Bytes(TorchDispatchMode):
-    """Sums up what every operation reads and writes, views apart."""
+    """Sums the bytes that every operation reads and writes, except views."""
 
     def __init__(self) -> None:
         # torch leaves this constructor without types
@@ -131,7 +131,7 @@ class _Bytes(TorchDispatchMode):
 
 
 def bytes_moved(call: Callable[[], Any]) -> int:
-    """What an eager call reads and writes, every operation counted by itself."""
+    """Bytes that an eager call reads and writes, counted for every operation."""
     counter = _Bytes()
     with counter, torch.autograd.set_multithreading_enabled(False):  # backward in this thread too
         call()
@@ -139,7 +139,7 @@ def bytes_moved(call: Callable[[], Any]) -> int:
 
 
 def peak_memory(case: Case, device: str, recompute: bool, steps: int) -> int:
-    """Bytes that an unroll and its gradient add to the peak, in a process of its own."""
+    """Bytes that an unroll and its gradient add to the peak, measured in a new process."""
     os.environ["MALLOC_MMAP_THRESHOLD_"] = "65536"  # no gaps in the heap to measure
     context = multiprocessing.get_context("spawn")
     with context.Pool(1) as pool:

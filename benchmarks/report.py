@@ -1,4 +1,4 @@
-"""The report on learners: a table per probe, what beats each of them, and a picture per probe."""
+"""The report on learners: for each probe a table, the losses of each learner, and a figure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,16 +18,16 @@ RANDOM_INITIALISATION = "random initialisation"
 
 @dataclass(frozen=True)
 class Report:
-    """What is reported.
+    """The content of a report.
 
     Attributes:
-        command: that measures all of it.
-        precision: of the hidden states.
-        ridge: its settings.
+        command: the command that measures everything in it.
+        precision: precision of the hidden states.
+        ridge: the ridge probe.
         held_out: entries of the configuration, by dataset.
-        rules: names of the rules that are reported on.
-        embedding_units: E, of all of them.
-        rows: by dataset, baselines first and rules last; None where they are not all measured.
+        rules: names of the rules.
+        embedding_units: E of all rules.
+        rows: rows by dataset, baselines first and rules last; None if not all are measured.
     """
 
     command: str
@@ -39,7 +39,7 @@ class Report:
     rows: Mapping[str, Mapping[str, Row] | None]
 
     def measured(self, probe: str) -> dict[str, dict[str, Row]]:
-        """Rows by dataset and name, of the datasets that are whole and have the probe."""
+        """Rows by dataset and name, of the complete datasets that have the probe."""
         return {
             dataset: _with_initialisation(rows)
             for dataset, rows in self.rows.items()
@@ -47,22 +47,22 @@ class Report:
         }
 
     def probes(self) -> list[str]:
-        """Probes that some dataset has been measured with."""
+        """Probes with which at least one dataset is measured."""
         return [probe for probe in ("ridge", "logistic") if self.measured(probe)]
 
 
 def _with_initialisation(rows: Mapping[str, Row]) -> dict[str, Row]:
-    """Insert, after the baselines, the network before any rule's first step."""
+    """Rows with the network at random initialisation inserted after the baselines."""
     baselines = {name: rows[name] for name in BASELINES}
     rules = {name: row for name, row in rows.items() if name not in baselines}
     return baselines | {RANDOM_INITIALISATION: next(iter(rules.values())).at_start()} | rules
 
 
 def write_report(report: Report, out: Path) -> None:
-    """Write the markdown, and the pictures into the folder of its name.
+    """Write the markdown, and the figures into the folder of the same name.
 
     Args:
-        report: what was measured.
+        report: the content.
         out: the markdown file.
 
     Raises:
@@ -87,7 +87,7 @@ def write_report(report: Report, out: Path) -> None:
 def table(
     measured: Mapping[str, Mapping[str, Row]], probe: str, held_out: Mapping[str, HeldOut]
 ) -> str:
-    """A markdown table: a line per dataset, a column per baseline and rule, the best in bold."""
+    """A markdown table: a row per dataset, a column per baseline and rule, the best in bold."""
     names = list(next(iter(measured.values())))
     lines = [["dataset", "protocol", "inner steps", *names], ["---"] * (3 + len(names))]
     for dataset, rows in measured.items():
@@ -107,9 +107,9 @@ def _cell(curve: Curve, best: bool) -> str:
 def losses(
     rules: Sequence[str], rule: str, measured: Mapping[str, Mapping[str, Row]], probe: str
 ) -> str:
-    """One line: on which datasets something other than a trained rule beats the rule.
+    """One line: the datasets on which something other than a trained rule beats the rule.
 
-    The difference is that of the same draws; its standard error is that of the pairs.
+    The difference is over the same draws, with the standard error of the pairs.
     """
     beaten = []
     for dataset, rows in measured.items():
@@ -163,7 +163,7 @@ def _not_measured(datasets: Sequence[str]) -> str:
 
 
 def _protocol(held_out: HeldOut) -> str:
-    """What datasets may differ in, apart from where they come from."""
+    """The settings that may differ between datasets."""
     statistics = f" (statistics of up to {held_out.statistics_rows:,} rows)"
     return (
         f"{held_out.protocol}{statistics if held_out.protocol == 'inductive' else ''}, "

@@ -1,4 +1,4 @@
-"""The picture of the report: accuracy against inner steps, a plot per dataset."""
+"""The figure of the report: accuracy against inner steps, a plot per dataset."""
 
 from collections.abc import Mapping
 from itertools import cycle
@@ -15,7 +15,7 @@ COLUMNS_OF_PLOTS = 4
 
 
 def draw_report(probe: str, measured: Mapping[str, Mapping[str, Row]]) -> Figure:
-    """Accuracy against inner steps, a plot per dataset; baselines are horizontal lines."""
+    """Accuracy against inner steps, a plot per dataset, with baselines as horizontal lines."""
     columns = min(COLUMNS_OF_PLOTS, len(measured))
     lines = -(-len(measured) // columns)
     figure = Figure(figsize=(1 + 3.4 * columns, 1 + 2.8 * lines), layout="constrained")
@@ -31,7 +31,7 @@ def draw_report(probe: str, measured: Mapping[str, Mapping[str, Row]]) -> Figure
 
 
 def _draw_dataset(plot: Axes, dataset: str, rows: Mapping[str, Row], probe: str) -> None:
-    # a listed colormap, which has its colours; matplotlib's types know the general kind alone
+    # a listed colormap, which has `colors`; matplotlib types only the base class
     colour = cycle(colormaps["tab10"].colors)  # type: ignore[attr-defined]
     for name, row in rows.items():
         curve = row.curve(probe)

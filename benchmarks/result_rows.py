@@ -1,4 +1,4 @@
-"""Rows of the report on learners: what is measured on a dataset, and the file that keeps it."""
+"""Rows of the report on learners: measurements on a dataset, and the file that stores them."""
 
 import hashlib
 import json
@@ -38,9 +38,9 @@ class Row:
     """Few-shot accuracy of one baseline or rule on one dataset.
 
     Attributes:
-        key: hash of all that the numbers depend on, the dataset's content excepted.
-        steps: inner steps, 0 alone for a baseline.
-        accuracy: by probe, for each of the steps, of each of the draws; 0 to 1.
+        key: hash of everything that the numbers depend on, except the dataset's content.
+        steps: inner steps; only 0 for a baseline.
+        accuracy: accuracy by probe, for each step and draw; 0 to 1.
     """
 
     key: str
@@ -56,25 +56,25 @@ class Row:
         return torch.tensor(self.accuracy[probe], dtype=torch.float64)
 
     def at_start(self) -> "Row":
-        """The first of the steps alone: the network at random initialisation."""
+        """The row with only its first step: the network at random initialisation."""
         return Row(self.key, self.steps[:1], {p: a[:1] for p, a in self.accuracy.items()})
 
 
 @dataclass
 class Dataset:
-    """One dataset's rows, and the file that keeps them from one run to the next.
+    """One dataset's rows, and the file that stores them between runs.
 
     Args:
-        name: of the dataset.
+        name: name of the dataset.
         held_out: its entry of the configuration.
-        ridge: one of the probes.
+        ridge: the ridge probe.
         embedding_units: E of the random network.
-        precision: of the hidden states, a key of `PRECISIONS`.
-        file: JSON, written anew after every measurement.
+        precision: precision of the hidden states, a key of `PRECISIONS`.
+        file: JSON file, rewritten after every measurement.
         data_root: folder that is searched for the data first.
 
     Raises:
-        InvalidInput: when the file exists and holds something else.
+        InvalidInput: when the file exists and is not such a file.
     """
 
     name: str
@@ -98,17 +98,17 @@ class Dataset:
 
     @property
     def protocol(self) -> dict[str, Any]:
-        """All that a rule's numbers depend on, apart from θ."""
+        """Everything that a rule's numbers depend on, except θ."""
         return {"held_out": self.held_out.describe(), "ridge": describe(self.ridge)}
 
     def rows(self, rules: Mapping[str, Learner]) -> dict[str, Row] | None:
-        """Baselines' and rules' rows by name; None where one is missing or has another key."""
+        """Baselines' and rules' rows by name; None if one is missing or has another key."""
         keys = self._baseline_keys() | {name: self._key_of(rule) for name, rule in rules.items()}
         current = {n: self._rows[n] for n, key in keys.items() if self._has(n, key)}
         return current if len(current) == len(keys) else None
 
     def measure(self, rules: Mapping[str, Learner], console: Console) -> None:
-        """Measure what is missing or has another key, and say how far it is.
+        """Measure rows that are missing or have another key, and print the progress.
 
         Raises:
             InvalidInput: when the data are missing or the file cannot be written.
@@ -130,7 +130,7 @@ class Dataset:
             self._keep(name, key, steps, self._roll_out(name, rule, console))
 
     def _roll_out(self, name: str, rule: Learner, console: Console) -> Tensor:
-        """Accuracy of a rule on `DEVICE`, (probes, steps, draws)."""
+        """Accuracy of a rule, (probes, steps, draws), run on `DEVICE`."""
         tell = _progress(f"{self.name}: {name}", self.held_out, console)
         hook = rule.register_forward_hook(lambda *_: tell())
         try:
@@ -177,13 +177,13 @@ def _digest(content: object) -> str:
 
 
 def _autocast(precision: str) -> AbstractContextManager[Any]:
-    """For rollouts: hidden states of the precision, all else in float32."""
+    """A context for rollouts with hidden states in `precision` and all else in float32."""
     dtype = PRECISIONS[precision]
     return nullcontext() if dtype == torch.float32 else torch.autocast(DEVICE.type, dtype)
 
 
 def _progress(what: str, held_out: HeldOut, console: Console) -> Callable[[], None]:
-    """What to call after every inner step; prints a line at every probe."""
+    """A function to call after every inner step, which prints a line at every probe."""
     done, start = 0, time.monotonic()
 
     def tell() -> None:

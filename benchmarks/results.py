@@ -3,12 +3,12 @@
     python benchmarks/results.py --rules NAME_OR_PATH ... --config configs/results.yaml \
         --out docs/results.md
 
-Every dataset under `held_out` of the configuration: raw inputs, principal components, k-means
-features, all layers of a random network, the network as it is initialised, the untrained rule, and
-the rules, all on the same draws. Beside `results.md` the folder `results` gets a JSON file per
-dataset, with the accuracy of every draw, and a picture per probe. What these files hold is not
-measured again while protocol, θ and precision are the same, so a run that was stopped resumes, and
-processes may share the datasets with --datasets. The report has the datasets that are complete.
+For every dataset under `held_out` of the configuration: raw inputs, principal components, k-means
+features, all layers of a random network, the network at random initialisation, the untrained rule,
+and the rules, all on the same draws. Beside `results.md` the folder `results` gets a JSON file per
+dataset, with the accuracy of every draw, and a figure per probe. Numbers in these files are not
+measured again while protocol, θ and precision are the same, so an interrupted run resumes, and
+processes may share the datasets with --datasets. The report has the complete datasets.
 """
 
 import argparse
@@ -43,22 +43,22 @@ UNTRAINED = "untrained rule"
 
 
 class Protocol(NamedTuple):
-    """What a configuration says of a report."""
+    """The protocol of a report, from a configuration."""
 
     held_out: dict[str, HeldOut]
     ridge: FewShotRidge
-    """The objective, or default settings where it is another."""
+    """The ridge probe: the objective if it is one, else the default settings."""
     data_root: str | None
-    """Folder of datasets."""
+    """Folder of datasets, searched first."""
     compile: bool
-    """Whether rules run with compiled norms."""
+    """Whether rules use compiled norms."""
 
 
 def load_protocol(config: Path) -> Protocol:
-    """Read it.
+    """Read the protocol from a configuration file.
 
     Raises:
-        InvalidInput: when the file is missing or one of its values is wrong.
+        InvalidInput: when the file is missing or a value is invalid.
     """
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--held_out", type=dict[str, HeldOut], required=True)
@@ -82,15 +82,15 @@ def load_protocol(config: Path) -> Protocol:
 
 
 def load_learners(names: Sequence[str]) -> dict[str, Learner]:
-    """Learners by the names of their files, an untrained one of each class and settings first.
+    """Learners by file name, after an untrained one for each class and settings.
 
     Raises:
-        InvalidInput: for a file that is missing or invalid, two of the same name, or embeddings of
-            unlike width.
+        InvalidInput: for a file that is missing or invalid, two of the same name, or different
+            embedding widths.
     """
     rules = {Path(name).stem: load_learner(name) for name in names}
     if len(rules) < len(names) or rules.keys() & {*BASELINES, RANDOM_INITIALISATION, UNTRAINED}:
-        raise InvalidInput(f"--rules {' '.join(names)}: expected files of names of their own")
+        raise InvalidInput(f"--rules {' '.join(names)}: expected files with names of their own")
     widths = sorted({rule.embedding_units for rule in rules.values()})
     if len(widths) > 1:
         raise InvalidInput(f"--rules: expected one number of embedding units, found {widths}")
@@ -112,7 +112,7 @@ def _untrained(rule: Learner) -> Learner:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Measure what is not on file, and write the report.
+    """Measure what is not stored yet, and write the report.
 
     Raises:
         InvalidInput: for an invalid option, rule, file or dataset.
@@ -153,12 +153,12 @@ def run(args: argparse.Namespace) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Read the command line, with `arguments` in place of the process's own; measure and write."""
+    """Parse `arguments`, by default the command line's; measure and write the report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rules", nargs="+", required=True, help="rules that ship, or files")
+    parser.add_argument("--rules", nargs="+", required=True, help="shipped rules or files of θ")
     parser.add_argument("--config", type=Path, default=Path("configs/results.yaml"))
     parser.add_argument("--out", type=Path, default=Path("docs/results.md"))
-    parser.add_argument("--datasets", nargs="+", help="measure these alone")
+    parser.add_argument("--datasets", nargs="+", help="measure only these")
     parser.add_argument("--precision", choices=PRECISIONS, default="float32")
     keep_freed_memory()
     try:

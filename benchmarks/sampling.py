@@ -1,9 +1,9 @@
-"""Time the sampling of a cohort's truncation against the unroll that it feeds.
+"""Time of sampling a truncation, compared with its unroll.
 
     python benchmarks/sampling.py --config configs/quickstart.yaml
 
-Both run once per truncation of meta-training: planning and realising it (indices, images,
-transforms), and the unroll with its gradient. Truncations after a warm-up.
+Every truncation of meta-training is sampled (indices, images, transforms) and then unrolled with
+the gradient of θ. Both are timed after a warm-up.
 """
 
 import argparse
@@ -40,13 +40,13 @@ def instantiate(config: Path) -> tuple[MetaLightningModule, TaskDataModule]:
 
 
 def truncation_of(plan: Plan, tasks: int) -> Truncation:
-    """The tensors of a plan, all inner steps' inputs made at once."""
+    """The tensors of a plan, with the inputs of all inner steps."""
     truncation = realise(plan.to(DEVICE), DEVICE, torch.float32, tasks).truncation
     return Truncation(**vars(truncation) | {"batches": list(truncation.batches)})
 
 
 def unroll_seconds(module: MetaLightningModule, truncation: Truncation) -> float:
-    """Seconds of a truncation of new tasks with the gradient of θ."""
+    """Seconds of a truncation of new tasks, with the gradient of θ."""
     start = time.perf_counter()
     module.estimator(module.learner, module.objective, None, truncation)
     return time.perf_counter() - start

@@ -1,9 +1,9 @@
-"""Draw a run's meta-training from its log: `metrics.csv` to `curve.png` beside it.
+"""Draw the meta-training of runs: `metrics.csv` to `curve.png` in the same folder.
 
     python benchmarks/training_curve.py docs/runs/*
 
-Few-shot accuracy of every family of tasks against outer steps: in training at the moment (cohorts
-of all ages, a running mean), and on characters and classes held out from it (dots).
+Few-shot accuracy of every task family against outer steps: in training (cohorts of all ages, a
+running mean), and on held-out characters and classes (dots).
 """
 
 import argparse
@@ -17,11 +17,11 @@ from lit_lul.files.atomic import replace_file
 
 PREFIXES = {"train/accuracy/": ("-", "", 1.0), "val/accuracy/": ("o--", ", held out", 0.8)}
 WINDOW = 100
-"""Outer steps that a running mean covers."""
+"""Outer steps of a running mean."""
 
 
 def read_series(log: Path) -> dict[str, np.ndarray]:
-    """Outer steps and values, (2, rows), of every column that has any."""
+    """Outer steps and values, (2, rows), of every column that is not empty."""
     with log.open(newline="") as file:
         rows = list(csv.DictReader(file))
     return {
@@ -32,14 +32,14 @@ def read_series(log: Path) -> dict[str, np.ndarray]:
 
 
 def smooth(series: np.ndarray) -> np.ndarray:
-    """The mean over the `WINDOW` outer steps that end at each, where the family had tasks."""
+    """The running mean over `WINDOW` outer steps, of rows in which the family had tasks."""
     step, value = series[:, series[1] > 0]
     means = [value[(step > last - WINDOW) & (step <= last)].mean() for last in step]
     return np.stack([step, np.array(means)])
 
 
 def draw(series: dict[str, np.ndarray], title: str) -> Figure:
-    """A colour for every family."""
+    """The figure, with a colour per family."""
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.add_subplot()
     families = sorted({n.rsplit("/", 1)[1] for n in series if n.startswith(tuple(PREFIXES))})
@@ -59,7 +59,7 @@ def draw(series: dict[str, np.ndarray], title: str) -> Figure:
 
 
 def main() -> None:
-    """Draw every folder's."""
+    """Draw the curve of every folder."""
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("folders", type=Path, nargs="+")
     for folder in arguments.parse_args().folders:

@@ -1,4 +1,4 @@
-"""lit_lul: meta-train learning rules, and use them."""
+"""lit_lul: meta-train learning rules and apply them."""
 
 from lit_lul.apply import Applied, apply_rule
 from lit_lul.errors import InvalidInput

@@ -1,4 +1,4 @@
-"""`python -m lit_lul`."""
+"""Entry point of `python -m lit_lul`; prints invalid input as one line."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Training a network on a user's rows with a learner, and embedding rows with it."""
+"""Applying a learner to a user's rows: train a network on them, then embed them."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,25 +19,25 @@ from lit_lul.networks.mlp import MLP, LayerStatistics, MLPParams
 from lit_lul.trees import Tree, to_device
 
 CHUNK = 8192
-"""Rows that are embedded at once."""
+"""Number of rows that are embedded at once."""
 
 
 class Applied(NamedTuple):
-    """A network that a learner has trained on rows, and their embeddings."""
+    """A network that a learner has trained on rows, and the embeddings of the rows."""
 
     network: MLP
     """The architecture, (N_0, hidden units, E)."""
     params: MLPParams
-    """Its φ, of one task (T = 1), for inputs in the order of the rows."""
+    """φ of one task (T = 1), for inputs in the order of the rows' columns."""
     statistics: LayerStatistics
-    """Batch statistics of all rows, with which rows are embedded."""
+    """Batch statistics of all rows; used for every embedding."""
     embeddings: Tensor
     """(n, E), in the order of the rows, on the device of φ."""
 
     def embed(self, x: Tensor) -> Tensor:
         """Embed other rows of the same kind, (n, N_0) in [0, 1]: (n, E), on the device of φ.
 
-        The embedding of a row does not depend on the others.
+        The embedding of a row does not depend on the other rows.
 
         Raises:
             InvalidInput: when rows have another number of inputs.
@@ -59,28 +59,28 @@ def apply_rule(
     seed: int = 0,
     progress: bool = False,
 ) -> Applied:
-    """Train a new network on the rows with a learner, on the device of θ, and embed the rows.
+    """Train a new network on unlabelled rows with a learner, then embed the rows.
 
-    The learner sees the inputs in a random order, as it did in meta-training (section 4.2): the
-    rule looks across neighbouring units (G.8), and must not find neighbouring pixels there. φ is
-    for the inputs as they come.
+    Runs on the device of θ. The learner sees the inputs in a random order, as in meta-training
+    (section 4.2): the rule convolves over neighbouring units (G.8), which must not be neighbouring
+    pixels. The returned φ takes inputs in their original order.
 
-    The statistics of the network's batch norm are those of all n rows, and are kept: they embed
-    these rows and any others, each as if alone.
+    The network's batch norm uses the statistics of all n rows, for these rows and for any others,
+    so each row's embedding is independent of the other rows.
 
     Args:
         rule: a learner that needs no labels; its E is the width of the embedding.
         x: unlabelled rows, (n, N_0), in [0, 1].
         hidden_units: units of the network's hidden layers.
         activation: its nonlinearity.
-        inner_steps: inner steps; 0 leaves φ as it was drawn.
-        batch_size: B. Every epoch takes the rows in a new order, whole minibatches only.
-        seed: determines the first φ, the order of the inputs and the minibatches.
+        inner_steps: number of inner steps; 0 keeps the initial φ.
+        batch_size: B. Every epoch shuffles the rows and drops an incomplete last minibatch.
+        seed: determines the initial φ, the order of the inputs and the minibatches.
         progress: whether to show a progress bar.
 
     Raises:
-        InvalidInput: for a number out of range, a learner that does not train such networks, or
-            when the embeddings are not finite.
+        InvalidInput: for a number out of range, a learner that cannot train such a network, or
+            embeddings that are not finite.
     """
     if not 2 <= batch_size <= len(x):
         raise InvalidInput(f"batch_size {batch_size}: expected 2 to {len(x)}, the number of rows")
@@ -107,12 +107,12 @@ def apply_rule(
         statistics = network.statistics(params, x.to(device).unsqueeze(0))
     embeddings = _embed(network, params, statistics, x)
     if not embeddings.isfinite().all():
-        raise InvalidInput(f"inner_steps {inner_steps}: the embeddings are not finite by then")
+        raise InvalidInput(f"inner_steps {inner_steps}: the embeddings are not finite after them")
     return Applied(network, params, statistics, embeddings)
 
 
 def write_applied(applied: Applied, folder: Path | str) -> tuple[Path, Path]:
-    """Write `embeddings.npy` (n, E) float32 and `phi.safetensors`, each whole or not at all.
+    """Write `embeddings.npy` (n, E) float32 and `phi.safetensors`, each atomically.
 
     Returns:
         The paths of the embeddings and of φ.
@@ -129,17 +129,17 @@ def write_applied(applied: Applied, folder: Path | str) -> tuple[Path, Path]:
 
 @torch.no_grad()
 def _embed(network: MLP, params: MLPParams, statistics: LayerStatistics, x: Tensor) -> Tensor:
-    """Embeddings (n, E) of rows (n, N_0) with fixed batch statistics, some rows at a time."""
+    """Embeddings (n, E) of rows (n, N_0) with fixed batch statistics, `CHUNK` rows at a time."""
     device = params["weights"][0].device
     parts = [network.embed(params, rows.to(device)[None], statistics)[0] for rows in x.split(CHUNK)]
     return torch.cat(parts)
 
 
 def _reordered(network: MLP, tree: Tree, order: Tensor) -> Tree:
-    """The same state or φ of one task, with the inputs in another order, (N_0,).
+    """A state or φ of one task with its inputs reordered by `order` (N_0,).
 
-    In a state, that is all which is kept layer by layer in the shape of the weights: W, and what a
-    learner has for every weight, such as V.
+    This reorders the first layer of everything that has the shapes of the weights: W, and what a
+    learner keeps for every weight, such as V.
     """
     if isinstance(tree, dict):
         return {name: _reordered(network, part, order) for name, part in tree.items()}
@@ -153,7 +153,7 @@ def _reordered(network: MLP, tree: Tree, order: Tensor) -> Tree:
 
 
 def _minibatches(x: Tensor, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Minibatches (1, B, N_0) without end: epochs of x (n, N_0) in ever new orders."""
+    """Endless minibatches (1, B, N_0) of x (n, N_0), reshuffled in every epoch."""
     while True:
         order = torch.randperm(len(x), generator=generator)
         for batch in range(len(x) // batch_size):

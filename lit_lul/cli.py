@@ -1,4 +1,4 @@
-"""The command line: fit, validate and test on LightningCLI."""
+"""The command line: fit, validate and test on LightningCLI, and predict."""
 
 import sys
 from argparse import ArgumentError
@@ -28,7 +28,8 @@ from lit_lul.training.checkpoints import (
 )
 from lit_lul.training.datamodule import TaskDataModule
 from lit_lul.training.loggers import RunConfig
-from lit_lul.training.module import MetaLightningModule, check_precision
+from lit_lul.training.module import MetaLightningModule
+from lit_lul.training.precisions import check_precision
 from lit_lul.training.preemption import StopOnSignal
 from lit_lul.training.progress import OuterStepProgressBar
 from lit_lul.training.run_folders import LAST, claim_version, last_run
@@ -41,21 +42,21 @@ LOGGERS = [
     {"class_path": name, "init_args": {"save_dir": "runs", "name": "default"}}
     for name in FILE_LOGGERS
 ]
-"""Where a run is logged whose configuration does not say it."""
+"""Default loggers, used where the configuration sets none."""
 
 
 DESCRIPTION = (
     "Meta-train learning rules and evaluate them. "
-    "To apply a rule to a dataset of yours: predict (see predict --help)."
+    "To apply a rule to your own data: predict (see predict --help)."
 )
 
 
 class LitLulCLI(LightningCLI):
-    """LightningCLI with values that model and data share linked, and one folder per run."""
+    """LightningCLI with one folder per run; values shared by model and data are linked."""
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
-        """What can be run, and the arguments that the command line supplies itself."""
+        """The commands, each with the arguments that it does not expose as options."""
         skipped = {"model", "datamodule", "weights_only"}
         return {
             "fit": skipped | {"train_dataloaders", "val_dataloaders"},
@@ -64,19 +65,19 @@ class LitLulCLI(LightningCLI):
         }
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add the callbacks that every run has, and link what must agree."""
+        """Add options for held-out curves, checkpoints and initial θ; link shared values."""
         parser.add_argument(
             "--held_out",
             type=dict[str, HeldOut],
             default={"digits": {}},
-            help="curves on data that meta-training never sees, each under a name of its own",
+            help="held-out curves by name, on data that meta-training never sees",
         )
         parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
         parser.add_argument(
             "--start_from",
             type=str | None,
             default=None,
-            help="last.ckpt or θ of another run: fit begins with its θ and optimizer state",
+            help="last.ckpt or θ of another run: fit starts with its θ and optimizer state",
         )
         parser.link_arguments("seed_everything", "data.seed")
         parser.link_arguments(
@@ -84,11 +85,11 @@ class LitLulCLI(LightningCLI):
         )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse `args`; the process's own stay as they are, for the ranks that Lightning starts."""
+        """Parse `args`; `sys.argv` is kept for the ranks that Lightning starts."""
         self.config, self.args = parser.parse_args(args), args
 
     def before_instantiate_classes(self) -> None:
-        """Choose the run's folder, find what `--ckpt_path last` means, and take θ's settings."""
+        """Choose the run's folder, resolve `--ckpt_path last`, and load the settings of θ."""
         config = self.config[self.subcommand]
         loggers = [
             logger.init_args
@@ -108,10 +109,10 @@ class LitLulCLI(LightningCLI):
                 logger.version = version
 
     def _take_settings(self, config: Any) -> None:
-        """Have the settings stored with θ in place of the configuration's.
+        """Replace the configuration's learner by the one stored with θ, with its settings.
 
         Raises:
-            InvalidInput: when the command line or a file says otherwise.
+            InvalidInput: when the command line or a configuration file contradicts them.
         """
         source = config.ckpt_path or config.start_from
         if source is None:
@@ -130,7 +131,7 @@ class LitLulCLI(LightningCLI):
         config.model.learner = space(class_path=path, init_args=space(settings=space(**settings)))
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Make the trainer with this package's progress bar, checkpoint files and way to stop."""
+        """Make the trainer with this package's progress bar, checkpoints and signal handling."""
         config = self.config_init[self.subcommand].trainer
         check_precision(config.precision)
         config.plugins = [*(config.plugins or []), AtomicCheckpointIO()]
@@ -143,18 +144,18 @@ class LitLulCLI(LightningCLI):
         return super().instantiate_trainer(**kwargs)
 
     def _parse_ckpt_path(self) -> None:
-        """Keep the command line's settings: checkpoints hold no hyperparameters to replace them."""
+        """Do nothing: checkpoints hold no hyperparameters that could replace the options."""
 
     def after_fit(self) -> None:
-        """Say where everything lies and what was learned."""
+        """Print the held-out curves and the paths of the results."""
         self._report()
 
     def after_validate(self) -> None:
-        """Say what was measured."""
+        """Print the held-out curves and where they are."""
         self._report()
 
     def after_test(self) -> None:
-        """Say what was measured."""
+        """Print the held-out curves and where they are."""
         self._report()
 
     def _report(self) -> None:
@@ -173,14 +174,14 @@ def _embedding_units(module: MetaLightningModule) -> int:
 
 
 def _root(error: BaseException | None) -> InvalidInput | None:
-    """What of this package's own an error of the parser comes from."""
+    """The `InvalidInput` among the causes of a parser's error, if any."""
     while error is not None and not isinstance(error, InvalidInput):
         error = error.__cause__ or error.__context__
     return error
 
 
 def _reason(error: Exception) -> str:
-    """The one line of a parser's error that says what is wrong."""
+    """The part of a parser's message that names the problem, in one line."""
     text = " ".join(str(error).split())
     key, union, rest = text.partition(" Does not validate against any of the Union subtypes")
     if not union:
@@ -189,7 +190,7 @@ def _reason(error: Exception) -> str:
 
 
 def main(args: list[str] | None = None) -> None:
-    """Run the command line, with `args` in place of the process's own.
+    """Run the command line with `args`, by default those of the process.
 
     Raises:
         InvalidInput: for an invalid option, value, file or checkpoint.
@@ -230,4 +231,4 @@ def main(args: list[str] | None = None) -> None:
     except RuntimeError as error:
         if not isinstance(error, DistError) and "by peer" not in str(error):
             raise
-        raise InvalidInput("another rank has ended, and this one with it") from error
+        raise InvalidInput("another rank failed, so this one stops") from error

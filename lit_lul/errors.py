@@ -1,8 +1,9 @@
-"""The one exception that the command line turns into a single line."""
+"""The exception for invalid user input."""
 
 
 class InvalidInput(ValueError):
-    """A value, file, dataset or checkpoint that a person must change.
+    """Raised for an invalid value, file, dataset or checkpoint.
 
-    The message names it and what was expected.
+    The message names it and says what was expected. The command line prints it as one line, without
+    a traceback.
     """

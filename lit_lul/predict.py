@@ -1,4 +1,4 @@
-"""The command `predict`: a rule on a user's rows or images, written to files."""
+"""The command `predict`: apply a rule to a user's rows or images and write the results."""
 
 from pathlib import Path
 
@@ -32,16 +32,16 @@ def predict(
 
     Args:
         rule: the name of a rule that ships with the package, or θ as safetensors, from a fit.
-        output_folder: where embeddings and φ are written.
+        output_folder: folder for embeddings and φ.
         data_path: rows as .npy, .csv or .parquet; values in [0, 1], or of type uint8.
         images: instead of rows, images of a hub id or a folder; embedded class by class.
-        data_root: folder that is searched for the images' dataset first.
+        data_root: folder that is searched for the images first.
         hidden_units: units of the network's hidden layers; the embedding comes on top.
         activation: its nonlinearity.
-        inner_steps: inner steps, one minibatch each.
+        inner_steps: number of inner steps, one minibatch each.
         batch_size: B, rows per inner step.
-        seed: determines the first φ, the order of the inputs and the minibatches.
-        device: cpu, cuda or cuda:N; auto takes a GPU where there is one.
+        seed: determines the initial φ, the order of the inputs and the minibatches.
+        device: cpu, cuda or cuda:N; auto uses a GPU if there is one.
 
     Raises:
         InvalidInput: for an invalid file, folder, number or device.
@@ -61,7 +61,7 @@ def predict(
 
 
 def find_device(name: str) -> torch.device:
-    """The device of a name: cpu, cuda, cuda:N, or auto for a GPU where there is one.
+    """The device of a name: cpu, cuda, cuda:N, or auto for a GPU if there is one.
 
     Raises:
         InvalidInput: for another name, or a GPU that is missing.

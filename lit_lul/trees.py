@@ -1,7 +1,7 @@
 """Trees of tensors: nested dicts, tuples and lists of plain values, with tensors as leaves.
 
-A learner's state, a network's parameters and the draws of a task are such trees, so that one map
-moves, detaches or slices all of them, and `torch.save` writes them without pickling classes.
+A learner's state, a network's parameters and the draws of a task are such trees: one function
+moves, detaches or slices any of them, and `torch.save` writes them without pickling classes.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ Tree: TypeAlias = Any
 
 
 def map_tensors(function: Callable[[Tensor], Tensor], tree: Tree) -> Tree:
-    """The same tree with `function` of every tensor in its place; all other leaves stay."""
+    """The tree with `function` applied to every tensor; other leaves are kept."""
     if isinstance(tree, Tensor):
         return function(tree)
     if isinstance(tree, dict):
@@ -27,7 +27,7 @@ def map_tensors(function: Callable[[Tensor], Tensor], tree: Tree) -> Tree:
 
 
 def tensors_of(tree: Tree) -> Iterator[tuple[str, Tensor]]:
-    """Every tensor of a tree with its dotted name, such as `weights.0`, in the tree's order."""
+    """Every tensor of a tree with its dotted name, such as `weights.0`, in order."""
     if isinstance(tree, Tensor):
         yield "", tree
     elif isinstance(tree, dict | tuple | list):
@@ -38,14 +38,14 @@ def tensors_of(tree: Tree) -> Iterator[tuple[str, Tensor]]:
 
 
 def detach(tree: Tree) -> Tree:
-    """The same tree without the history of any tensor."""
+    """The tree with every tensor detached."""
     return map_tensors(Tensor.detach, tree)
 
 
 def to_device(tree: Tree, device: torch.device) -> Tree:
-    """The same tree on a device.
+    """The tree on a device.
 
-    From the CPU to a GPU it goes through pinned memory and does not wait for the copy.
+    Copies from the CPU to a GPU use pinned memory and are asynchronous.
     """
 
     def move(tensor: Tensor) -> Tensor:
@@ -57,7 +57,7 @@ def to_device(tree: Tree, device: torch.device) -> Tree:
 
 
 def concatenate(trees: list[Tree]) -> Tree:
-    """One tree of trees of the same form, their tensors joined along the task axis, the first."""
+    """Trees of the same structure joined into one along the task axis, the first."""
     first = trees[0]
     if isinstance(first, Tensor):
         return torch.cat(trees)

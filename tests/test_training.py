@@ -241,7 +241,7 @@ def test_what_cohorts_carry_follows_the_module_to_its_device() -> None:
     fit(module, cohorts=1, outer_steps=1)
     module.to("meta")
     module.on_fit_start()
-    tensors = [t for _, t in tensors_of([module.cohorts, module._sums])]
+    tensors = [t for _, t in tensors_of([module.cohorts, module._sum.tensors])]
     assert {tensor.device.type for tensor in tensors} == {"meta"}
 
 

@@ -1,4 +1,4 @@
-"""A cache of tensors that are slow to build: safetensors files, checked on every read."""
+"""A cache of tensors that are slow to build: safetensors files with checksums."""
 
 import hashlib
 import json
@@ -24,8 +24,8 @@ _UNUSABLE = (SafetensorError, OSError, ValueError)
 def cache_dir() -> Path:
     """The cache directory, which may not exist yet.
 
-    $LIT_LUL_CACHE where that is set, else $XDG_CACHE_HOME/lit_lul, else the platform's directory
-    for a user's caches (~/.cache/lit_lul on Linux).
+    $LIT_LUL_CACHE if set, else $XDG_CACHE_HOME/lit_lul, else the platform's directory for user
+    caches (~/.cache/lit_lul on Linux).
     """
     if own := os.environ.get("LIT_LUL_CACHE"):
         return Path(own)
@@ -37,23 +37,23 @@ def cache_dir() -> Path:
 def cached_tensors(
     name: str, key: Mapping[str, object], build: Callable[[], dict[str, Tensor]]
 ) -> dict[str, Tensor]:
-    """The tensors of `build()`, read from the cache where it has them, else built and stored there.
+    """The tensors of `build()`, read from the cache if there, else built and stored.
 
     The file is `<name>-<16 hexadecimal digits of the key's sha256>.safetensors`; its metadata holds
     the key and a checksum of the tensors. A file that is unreadable, or whose key or checksum is
     wrong, is rebuilt with a warning in the log. Nothing is ever unpickled.
 
-    Only one process at a time builds a file: the others log what they wait for, and then read it.
-    The lock is the file `.<name of the file>.lock` beside it, which stays there. It is released
-    when its process ends, however that ends.
+    Only one process at a time builds a file; the others log that they wait, and then read it. The
+    lock is the file `.<name of the file>.lock` beside it, which is kept. It is released when its
+    process ends, even by a crash.
 
     Args:
         name: the start of the file's name.
-        key: all that the tensors depend on, as values that JSON can hold.
-        build: makes the tensors (any shapes and types, on the CPU, no two sharing memory).
+        key: everything that the tensors depend on, as JSON values.
+        build: makes the tensors (any shapes and dtypes, on the CPU, not sharing memory).
 
     Raises:
-        TypeError: `key` holds a value that JSON cannot hold.
+        TypeError: `key` is not serialisable as JSON.
         InvalidInput: the file or its lock cannot be written.
     """
     key_json = json.dumps(key, sort_keys=True, separators=(",", ":"))
@@ -62,7 +62,7 @@ def cached_tensors(
     try:
         return _read(path, key_json)
     except _UNUSABLE:
-        pass  # looked at again below, when no other process is writing it
+        pass  # tried again below, while no other process writes it
     with _locked(path):
         try:
             return _read(path, key_json)
@@ -78,7 +78,7 @@ def cached_tensors(
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Hold the lock of the cached file `path` inside the `with` block."""
+    """A context that holds the lock of the cached file `path`."""
     lock = FileLock(path.with_name(f".{path.name}.lock"))
     with not_written(path):
         path.parent.mkdir(parents=True, exist_ok=True)

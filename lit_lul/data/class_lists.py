@@ -1,4 +1,4 @@
-"""Lists of classes that are left out of meta-training, to evaluate on classes it never sees."""
+"""Lists of classes kept out of meta-training, for evaluation on unseen classes."""
 
 import json
 from pathlib import Path

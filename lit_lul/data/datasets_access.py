@@ -13,7 +13,7 @@ ROOT_VARIABLE = "LIT_LUL_DATA"
 def find_folder(dataset: str, data_root: str | None) -> Path | None:
     """The dataset's local folder, as an absolute path, or None where it has none.
 
-    It is `<root>/<dataset>`, where root is `data_root` or else $LIT_LUL_DATA; or else `dataset`.
+    It is `<root>/<dataset>`, with root `data_root` or else $LIT_LUL_DATA, or else `dataset` itself.
     """
     return next((p.resolve() for p in _places(dataset, data_root) if p.is_dir()), None)
 
@@ -48,7 +48,7 @@ def load_split(dataset: str, split: str, data_root: str | None) -> Any:
     folder = find_folder(dataset, data_root)
     try:
         return datasets.load_dataset(str(folder or dataset), split=split)
-    except Exception as error:  # whatever the library's readers raise
+    except Exception as error:  # the library's readers raise many types
         places = " or ".join(map(str, _places(dataset, data_root)))
         copy = f"connect to the network, or copy it to {places} or into ${ROOT_VARIABLE}"
         where = folder or f"the Hugging Face hub ({copy})"

@@ -1,9 +1,8 @@
-"""TrueType faces: which characters they have, and images of those."""
+"""TrueType faces: the characters that they have, and images of them."""
 
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from matplotlib.ft2font import FT2Font
 from PIL import Image, ImageDraw, ImageFont
@@ -65,13 +64,14 @@ class Face:
             font=self._font,
             stroke_width=style.stroke,
         )
-        offset = -style.shear * height if style.shear > 0 else 0.0
-        ink = ink.transform(
-            ink.size,
-            Image.Transform.AFFINE,
-            (1, style.shear, offset, 0, 1, 0),
-            Image.Resampling.BILINEAR,
-        )
+        if style.shear:
+            offset = -style.shear * height if style.shear > 0 else 0.0
+            ink = ink.transform(
+                ink.size,
+                Image.Transform.AFFINE,
+                (1, style.shear, offset, 0, 1, 0),
+                Image.Resampling.BILINEAR,
+            )
         box = ink.getbbox()
         if box is None:
             raise ValueError(f"{self.path.name} has no ink for {character!r}")
@@ -83,4 +83,5 @@ class Face:
             ink.resize(size, Image.Resampling.BILINEAR, box),
             ((_CANVAS - size[0]) // 2, (_CANVAS - size[1]) // 2),
         )
-        return torch.from_numpy(np.array(canvas.resize((side, side), Image.Resampling.BOX)))
+        pixels = bytearray(canvas.resize((side, side), Image.Resampling.BOX).tobytes())
+        return torch.frombuffer(pixels, dtype=torch.uint8).view(side, side)

@@ -64,10 +64,14 @@ def load_glyphs(side: int) -> ImageSet:
     fonts = hashlib.sha256()
     for path in core + extra:
         fonts.update(path.name.encode() + path.read_bytes())
-    key = {"side": side, "renderer": _RENDERER, "fonts": fonts.hexdigest()}
-    tensors = cached_tensors(
-        "glyphs", key, lambda: _render([Face(p) for p in core], [Face(p) for p in extra], side)
-    )
+    key = {"renderer": _RENDERER, "fonts": fonts.hexdigest()}
+
+    def render() -> dict[str, Tensor]:
+        faces = [Face(path) for path in core]
+        classes = cached_tensors("glyph_classes", key, lambda: _classes(faces))
+        return _render(classes["code_points"], faces, [Face(path) for path in extra], side)
+
+    tensors = cached_tensors("glyphs", {"side": side, **key}, render)
     names = tuple(map(chr, tensors["code_points"].tolist()))
     start = torch.arange(len(names) + 1) * _IMAGES_PER_CHARACTER
     return ImageSet(tensors["images"], start, names)
@@ -97,14 +101,22 @@ def _font_files(pattern: str) -> list[Path]:
     return files
 
 
-def _render(core: Sequence[Face], extra: Sequence[Face], side: int) -> dict[str, Tensor]:
+def _classes(core: Sequence[Face]) -> dict[str, Tensor]:
+    """The code points of the classes, which are the same for every side."""
     characters = _distinct(_candidates(core), core)
+    return {"code_points": torch.tensor([ord(character) for character in characters])}
+
+
+def _render(
+    code_points: Tensor, core: Sequence[Face], extra: Sequence[Face], side: int
+) -> dict[str, Tensor]:
     spread = SobolEngine(3).draw(_IMAGES_PER_CHARACTER).tolist()
     styles = [
         Style(stroke=1.5 * u, stretch=2 ** (0.6 * v - 0.3), shear=0.3 * w - 0.15)
         for u, v, w in spread
     ]
     images = []
+    characters = list(map(chr, code_points.tolist()))
     bar = track(characters, "Rendering glyphs", transient=True, console=Console(stderr=True))
     for character in bar:
         faces = [*core, *(face for face in extra if face.has_ink(character))]
@@ -112,10 +124,7 @@ def _render(core: Sequence[Face], extra: Sequence[Face], side: int) -> dict[str,
             faces[index * len(faces) // len(styles)].draw(character, style, side)
             for index, style in enumerate(styles)
         ]
-    return {
-        "images": torch.stack(images).unsqueeze(1),
-        "code_points": torch.tensor([ord(character) for character in characters]),
-    }
+    return {"images": torch.stack(images).unsqueeze(1), "code_points": code_points}
 
 
 def _candidates(core: Sequence[Face]) -> list[str]:

@@ -25,7 +25,7 @@ _CHOICES = {"classes", "leave_out", "held_out"}
 
 @dataclass
 class ImageSource:
-    """One split of a labelled image dataset: where it is, which classes are loaded, and their size.
+    """One split of a labelled image dataset, with the classes to load and the image size.
 
     Raises:
         InvalidInput: `side` is less than 1, or `held_out` is set without `leave_out`.
@@ -64,21 +64,21 @@ def load_images(source: ImageSource, data_root: str | None = None) -> ImageSet:
     """Load the images of `source`, decoded by the first call and cached for the others.
 
     The dataset is the folder `<root>/<source.dataset>`, where root is `data_root` or else
-    $LIT_LUL_DATA; or else the folder `source.dataset`; or else it is on the Hugging Face hub. A
-    folder has a form that `datasets.load_dataset` reads: parquet files, or images as
+    $LIT_LUL_DATA, or else the folder `source.dataset`, or else it is on the Hugging Face hub. A
+    folder must have a form that `datasets.load_dataset` reads: parquet files, or images as
     split/class/file.
 
     Images lose their alpha channel, become RGB or grey, are cropped to their centre square and
     resized by area averaging. Classes are in the dataset's order, or sorted where the column holds
     plain integers or strings; classes without images in the split are dropped.
 
-    `source.leave_out` names a list shipped with the package or else a file, first in the dataset's
-    folder, then relative to the working directory. Every class in a file must be a class of the
+    `source.leave_out` names a list shipped with the package, or a file in the dataset's folder or
+    relative to the working directory. Every class in a file must be a class of the
     dataset. Of a shipped list at least one must be, so that a subset of the dataset can be used.
 
     One cached file serves all choices of classes. Its key is the dataset's name and, for a folder,
-    the paths and sizes of its files, except hidden ones. So the root may move; but a change on the
-    hub, or one that keeps all sizes, is only seen after the cache is emptied.
+    the paths and sizes of its files, except hidden ones. So the root may move, but a change on the
+    hub, or one that keeps all sizes, is noticed only after the cache is emptied.
 
     Args:
         source: the dataset and what is loaded of it.

@@ -1,4 +1,4 @@
-"""From an unroll and its score to a gradient of θ."""
+"""Estimators of the gradient of θ."""
 
 from lit_lul.estimators.estimator import Estimator, Outcome, Truncation
 from lit_lul.estimators.persistent_es import PersistentES

@@ -1,4 +1,4 @@
-"""What an estimator is: it turns an unroll and its score into a gradient of θ."""
+"""The protocol of estimators: from an unroll and its score to a gradient of θ."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -14,12 +14,12 @@ from lit_lul.objectives.objective import Labelled, Objective, Score
 from lit_lul.trees import Tree
 
 Carry: TypeAlias = Tree
-"""What a cohort brings from one truncation to the next: learners' states and the estimator's own
-sums; a tree of tensors without history."""
+"""What a cohort keeps between truncations: states of the learner and sums of the estimator; a tree
+of detached tensors."""
 
 
 class Minibatches(Protocol):
-    """What U inner steps see, one `Batch` each; the same whenever it is iterated."""
+    """The batches of U inner steps; iterating again gives the same ones."""
 
     def __len__(self) -> int:
         """U."""
@@ -36,25 +36,24 @@ class Truncation:
     tasks: int
     """T."""
     batches: Minibatches
-    """One for each of U inner steps."""
+    """The batches of U inner steps."""
     labelled: Labelled
-    """What the objective sees after the last step."""
+    """Labelled examples for the objective, after the last step."""
     start_seed: int
     """Seeds the state of new tasks."""
     noise_seed: int
-    """Seeds what an estimator draws for this truncation."""
+    """Seeds the estimator's own draws."""
 
 
 class Outcome(NamedTuple):
-    """What an estimator makes of one truncation."""
+    """The result of an estimator for one truncation."""
 
     gradient: Tensor
-    """An estimate of the gradient of the mean loss, all of θ as one vector in the order of
-    `learner.parameters()`."""
+    """Estimated gradient of the mean loss, one vector in the order of `learner.parameters()`."""
     carry: Carry
     """Where the cohort's next truncation starts."""
     score: Score
-    """Of T tasks after the last inner step, without history."""
+    """Score of T tasks after the last inner step, detached."""
 
 
 class Estimator(ABC):
@@ -62,7 +61,7 @@ class Estimator(ABC):
 
     @property
     def carries(self) -> str:
-        """What a carry is the carry of: runs are resumed by an estimator that says the same."""
+        """Names the form of the carry; a run must be resumed by an estimator of the same one."""
         return type(self).__name__
 
     @abstractmethod
@@ -72,18 +71,18 @@ class Estimator(ABC):
         """Run a truncation.
 
         Args:
-            learner: its θ is left as it is.
-            objective: the score.
-            carry: where the tasks stand; None for new tasks.
-            truncation: what they see.
+            learner: its θ is not changed.
+            objective: scores the network after the last step.
+            carry: from the cohort's last truncation; None for new tasks.
+            truncation: the network, batches and labelled examples.
         """
 
 
 def seeded(seed: int, device: torch.device) -> torch.Generator:
-    """A generator on a device."""
+    """A seeded generator on a device."""
     return torch.Generator(device).manual_seed(seed)
 
 
 def device_of(learner: Learner) -> torch.device:
-    """Where θ is."""
+    """The device of θ."""
     return next(learner.parameters()).device

@@ -21,13 +21,13 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class PersistentES(Estimator):
-    """Antithetic evolution strategies that see past the truncation.
+    """Antithetic evolution strategies with noise that persists over truncations.
 
     Two particles of a pair run the same truncation with θ + ε and θ - ε, where every element of ε
     is normal with standard deviation σ; all T tasks share ε. The gradient is the mean over the
-    pairs of ξ (L₊ - L₋) / 2σ², where L is the mean loss of a particle's tasks, and what ξ is, and
-    where particles start, depends on `noise`. It is not finite where a loss is not. The score is
-    the mean over all particles.
+    pairs of ξ (L₊ - L₋) / 2σ², where L is the mean loss of a particle's tasks; `noise` determines ξ
+    and the states that particles start from. If a loss is not finite, neither is the gradient. The
+    score is the mean over all particles.
 
     Raises:
         InvalidInput: for a `std` that is not positive and finite, fewer than one pair, or an
@@ -56,7 +56,7 @@ class PersistentES(Estimator):
 
     @property
     def carries(self) -> str:
-        """Its particles: their number, and how their noise goes on."""
+        """The number of pairs and the kind of noise."""
         return f"PersistentES of {self.pairs} pairs, {self.noise} noise"
 
     @torch.no_grad()
@@ -65,8 +65,8 @@ class PersistentES(Estimator):
     ) -> Outcome:
         """Run a truncation with every particle.
 
-        The carry is a dict of `states`, those of all particles, plus before minus, and `noise`,
-        the ξ of all pairs, (pairs, |θ|); with `truncated` noise, of `states` with the shared one.
+        The carry is a dict of `states`, one per particle with plus before minus, and `noise`, the
+        ξ of all pairs, (pairs, |θ|); with `truncated` noise it has one shared state and no `noise`.
         """
         theta = flatten(learner.parameters())
         steps, sums = self._draw(theta, carry, truncation.noise_seed)
@@ -85,7 +85,7 @@ class PersistentES(Estimator):
         return Outcome(gradient, {"states": tuple(states), "noise": sums}, mean)
 
     def _draw(self, theta: Tensor, carry: Carry | None, seed: int) -> tuple[Tensor, Tensor]:
-        """Of all pairs, the ε of this truncation and the ξ, (pairs, |θ|) each."""
+        """ε of this truncation and ξ, (pairs, |θ|) each."""
         if carry is not None and self.noise == "episode":
             return carry["noise"], carry["noise"]
         drawn = self.std * torch.randn(
@@ -100,7 +100,7 @@ class PersistentES(Estimator):
         return drawn, drawn
 
     def _starts(self, carry: Carry | None) -> tuple[State | None, ...]:
-        """Where every particle starts; None for new tasks."""
+        """The start state of every particle; None for new tasks."""
         if carry is None:
             return (None,) * (2 * self.pairs)
         states: tuple[State, ...] = carry["states"]
@@ -110,14 +110,14 @@ class PersistentES(Estimator):
 def call_at(
     learner: Learner, theta: Tensor, function: Callable[..., Result], *arguments: Any
 ) -> Result:
-    """What `function(learner, *arguments)` gives with another θ; the learner keeps its own.
+    """Call `function(learner, *arguments)` with another θ; the learner's own is not changed.
 
     Args:
-        learner: its buffers and settings are used as they are.
+        learner: its buffers and settings are used.
         theta: all parameters as one vector, in the order of `learner.parameters()`; gradient
             flows into it where gradients are enabled, except through recomputed activations.
         function: what to call.
-        arguments: what it takes after the learner.
+        arguments: its further arguments.
     """
     named = list(learner.named_parameters())
     parts = theta.split([parameter.numel() for _, parameter in named])
@@ -130,7 +130,7 @@ def call_at(
 
 
 class _Caller(nn.Module):
-    """Calls any function of a learner, for `functional_call`, which calls only `forward`."""
+    """Calls any function of a learner: `functional_call` can only call `forward`."""
 
     def __init__(self, learner: Learner) -> None:
         super().__init__()
@@ -141,7 +141,7 @@ class _Caller(nn.Module):
 
 
 def _both_signs(steps: Tensor) -> Tensor:
-    """Of (pairs, |θ|) every row and its opposite, (2 pairs, |θ|)."""
+    """Every row of (pairs, |θ|) followed by its negative, (2 pairs, |θ|)."""
     return torch.stack([steps, -steps], dim=1).flatten(0, 1)
 
 

@@ -23,21 +23,21 @@ from lit_lul.trees import Tree, detach, map_tensors
 
 @dataclass(frozen=True)
 class TruncatedBackprop(Estimator):
-    """The exact gradient of a truncation, which ignores all that happened before it.
+    """Backpropagation through a truncation; the dependence on θ of earlier steps is ignored.
 
-    That is the gradient of section 4.1 and algorithm 1. Its carry is the learner's state. Into the
-    start of new tasks gradient flows, where a start depends on θ. A loss of NaN may have a finite
-    gradient: check both.
+    This is the gradient of section 4.1 and algorithm 1. The carry is the learner's state. New tasks
+    are differentiated through `learner.start` as well. A loss of NaN may have a finite gradient:
+    check both.
     """
 
     recompute: bool = True
-    """Whether to keep only the state of every step and to compute its activations again for the
-    gradient: about a third more work, and memory that hardly grows with U."""
+    """Whether to store only the state of every step and recompute activations in the backward pass:
+    about a third more work, and memory that hardly grows with U."""
 
     def __call__(
         self, learner: Learner, objective: Objective, carry: Carry | None, truncation: Truncation
     ) -> Outcome:
-        """Run a truncation and take its gradient; nothing is left in `.grad` of θ."""
+        """Run a truncation and compute its gradient; `.grad` of θ is not touched."""
         state = advance(learner, detach(carry), truncation, self.recompute)
         score = objective(truncation.network, learner.parameters_of(state), truncation.labelled)
         parts = torch.autograd.grad(
@@ -58,11 +58,11 @@ def unroll(
     """The state of T tasks after an inner step on every batch.
 
     Args:
-        learner: gradient flows into its θ where gradients are enabled.
-        network: what the tasks train.
-        state: where they start.
+        learner: gradients flow into its θ where gradients are enabled.
+        network: the network to train.
+        state: the state to start from.
         batches: one for each of U inner steps.
-        recompute: whether to compute activations again for the gradient instead of keeping them.
+        recompute: whether to recompute activations in the backward pass instead of storing them.
     """
     for batch in batches:
         if recompute:
@@ -77,7 +77,7 @@ def unroll(
 def advance(
     learner: Learner, state: State | None, truncation: Truncation, recompute: bool = False
 ) -> State:
-    """The state after all steps of a truncation; None starts new tasks, the same at every call."""
+    """The state after all steps of a truncation; `state` None starts new tasks from its seed."""
     if state is None:
         generator = seeded(truncation.start_seed, device_of(learner))
         state = learner.start(truncation.network, truncation.tasks, generator)
@@ -85,10 +85,10 @@ def advance(
 
 
 def flatten(parts: Iterable[Tensor]) -> Tensor:
-    """Tensors of any shapes as one vector, in order."""
+    """Tensors of any shapes concatenated into one vector."""
     return torch.cat([part.reshape(-1) for part in parts])
 
 
 def detached_copy(tree: Tree) -> Tree:
-    """The same tree in memory of its own, without history: θ may change in place afterwards."""
+    """A detached copy of a tree, which later in-place changes of θ do not affect."""
     return map_tensors(lambda tensor: tensor.detach().clone(), tree)

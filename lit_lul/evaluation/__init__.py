@@ -1,1 +1,1 @@
-"""Held-out evaluation: rollouts, data and curves."""
+"""Held-out evaluation: data, rollouts, probes, baselines and curves."""

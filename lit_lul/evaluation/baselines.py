@@ -1,4 +1,4 @@
-"""Baselines: features that no meta-learning has a part in.
+"""Baselines: features without meta-learning.
 
 Raw inputs, principal components, distances to centroids, and all layers of a random network.
 """
@@ -29,22 +29,22 @@ Rows = NDArray[np.float32]
 def measure_baselines(
     objective: Objective, data: HeldOutData, held_out: HeldOut, embedding_units: int
 ) -> dict[str, Tensor]:
-    """Few-shot accuracy of every baseline on the draws that learners are rolled out on.
+    """Few-shot accuracy of every baseline, on the same draws as learners.
 
-    Features are fitted to all unlabelled rows and used as they come, neither whitened nor
-    standardised. Inputs are in their own order, on which none of the fitted baselines depends.
+    Features are fitted to all unlabelled rows and are neither whitened nor standardised. Inputs are
+    not permuted; the fitted baselines do not depend on their order.
 
     Args:
-        objective: gives the ridge, see `lit_lul.evaluation.probes.ridge_of`.
-        data: rows to fit to and to probe with.
-        held_out: what the draws are.
+        objective: determines the ridge, see `lit_lul.evaluation.probes.ridge_of`.
+        data: unlabelled rows to fit to and labelled rows to probe with.
+        held_out: the draws.
         embedding_units: E of the random network.
 
     Returns:
         (probes, draws) float64 by the names in `BASELINES`.
 
     Raises:
-        InvalidInput: when the data have too few examples for the labels asked for.
+        InvalidInput: when the data have too few labelled examples.
     """
     draws = Draws(data, held_out, range(held_out.draws), torch.empty(0))
     order = draws.permutation.argsort(-1).unsqueeze(1)
@@ -68,16 +68,16 @@ def measure_baselines(
 def fit_features(name: str, unlabelled: Rows, seed: int) -> Callable[[Rows], Rows]:
     """Fit a baseline to unlabelled rows (n, N_0).
 
-    Principal components are 32, centred. Of 256 centroids, the features of a row are how much
-    closer than the mean distance each one is, or 0 (the triangle activation of Coates & Ng 2012).
+    PCA gives 32 centred components. k-means gives for each of 256 centroids how much closer it is
+    than the mean distance, or 0 (the triangle activation of Coates & Ng 2012).
 
     Args:
         name: one of `BASELINES`, apart from the random network.
-        unlabelled: at least as many rows as there are centroids or components.
+        unlabelled: rows, at least as many as components or centroids.
         seed: determines the centroids.
 
     Returns:
-        What maps rows (K, N_0) to features (K, E).
+        A function from rows (K, N_0) to features (K, E).
     """
     if name == "PCA":
         components = PCA(COMPONENTS, random_state=seed).fit(unlabelled)
@@ -98,7 +98,7 @@ def triangle(distances: Rows) -> Rows:
 def random_features(draws: Draws, held_out: HeldOut, embedding_units: int) -> tuple[Tensor, Tensor]:
     """Activations of all layers above the inputs, of a new network for every draw.
 
-    Batch statistics are those of unlabelled rows, whatever the protocol is.
+    Batch statistics are those of unlabelled rows, for both protocols.
 
     Returns:
         Support (T, K, units of all layers) and query (T, K', units of all layers).

@@ -34,20 +34,20 @@ class Curve:
 
     @classmethod
     def of(cls, steps: tuple[int, ...], accuracy: Tensor) -> "Curve":
-        """From the accuracies of all draws, (steps, draws)."""
+        """The curve of accuracies (steps, draws)."""
         error = accuracy.std(1) / accuracy.shape[1] ** 0.5
         return cls(steps, tuple(accuracy.mean(1).tolist()), tuple(error.tolist()))
 
 
 @dataclass(frozen=True, eq=False)
 class Rollouts:
-    """What the rollouts of some draws gave, on the CPU."""
+    """Results of the rollouts of some draws, on the CPU."""
 
     accuracy: Tensor
     """(probes, steps, draws), float64."""
     first_layer: Tensor | None
-    """First-layer weights of the first draw at the end, inputs in their own order, (N_0, N_1);
-    None where the network is no MLP."""
+    """First-layer weights of the first draw at the end, inputs unpermuted, (N_0, N_1); None unless
+    the network is an MLP."""
     embedding: Tensor
     """Embedding of the first draw's query at the end, (K', E)."""
     labels: Tensor
@@ -61,17 +61,17 @@ def roll_out_draws(
     held_out: HeldOut,
     numbers: Sequence[int],
 ) -> Rollouts:
-    """Train a network on each of some draws, all at once and where θ is, and probe them.
+    """Train a network on each of some draws, all at once on the device of θ, and probe them.
 
     Args:
-        learner: what trains.
-        objective: gives the ridge, see `ridge_of`.
-        data: rows to learn from and to probe with.
-        held_out: the network, the protocol, and how many of all.
-        numbers: which draws.
+        learner: the learner that trains.
+        objective: determines the ridge, see `ridge_of`.
+        data: unlabelled rows to train on and labelled rows to probe with.
+        held_out: the network, the protocol and the sizes.
+        numbers: numbers of the draws.
 
     Raises:
-        InvalidInput: when a class has too few examples, or network and learner do not fit.
+        InvalidInput: when a class has too few examples, or the learner cannot train the network.
     """
     draws = Draws(data, held_out, numbers, next(learner.parameters()))
     network = held_out.networks.at(0.5, data.x.shape[1], learner.embedding_units)
@@ -98,7 +98,7 @@ def embed_labelled(
 ) -> tuple[Tensor, Tensor]:
     """Embeddings of support (T, K, E) and query (T, K', E) by a protocol.
 
-    Inductive: every row is embedded as if alone, with the batch statistics of unlabelled rows.
+    Inductive: every row is embedded independently, with the batch statistics of unlabelled rows.
     Transductive: labelled rows share their own batch statistics, as in meta-training (App. 19-20).
     """
     rows = draws.statistics_rows() if protocol == "inductive" else None

@@ -1,4 +1,4 @@
-"""What a held-out curve is written as: numbers in CSV and JSON, and a few lines to read."""
+"""Output of held-out curves: CSV, JSON and a printed summary."""
 
 import csv
 import json
@@ -18,7 +18,7 @@ COLUMNS = ["outer_step", "probe", "protocol", "inner_step", "accuracy", "standar
 def write_csv(
     path: Path, held_out: HeldOut, untrained: Curves, by_outer_step: Mapping[int, Curves]
 ) -> None:
-    """Write every curve, a line per probe and probed step; those of the untrained learner first.
+    """Write all curves, a line per probe and probed step, the untrained learner first.
 
     Raises:
         InvalidInput: when the file cannot be written.
@@ -36,7 +36,7 @@ def write_csv(
 def write_json(
     path: Path, held_out: HeldOut, untrained: Curves, by_outer_step: Mapping[int, Curves]
 ) -> None:
-    """Write the last curves and those of the untrained learner.
+    """Write the latest curves and those of the untrained learner.
 
     Raises:
         InvalidInput: when the file cannot be written.
@@ -55,7 +55,7 @@ def write_json(
 
 
 def summarise(name: str, held_out: HeldOut, untrained: Curves, trained: Curves) -> str:
-    """What two sets of curves show, for a person to read."""
+    """A printable summary of the curves of an untrained and a trained learner."""
     lines = [
         f"Held-out {name}, {held_out.protocol}, {held_out.labels_per_class} labels per class, "
         f"{held_out.draws} draws:"

@@ -15,24 +15,24 @@ from lit_lul.trees import Tree, concatenate, to_device
 
 
 class Draws:
-    """T draws, each a task of its own with a random stream of its own.
+    """T draws of a held-out dataset, each a task with its own random stream.
 
     A draw is therefore the same whichever others it is rolled out with.
 
     Shapes: K labelled examples in the support, K' in the query, N_0 inputs, C classes.
 
     Args:
-        data: where the examples come from.
-        held_out: how many of each.
-        numbers: which draws, T of them.
-        like: a tensor of the device and type that all tensors get; θ's own.
+        data: the dataset.
+        held_out: the sizes and the seed.
+        numbers: numbers of the T draws.
+        like: a tensor with the device and dtype of all tensors, such as one of θ.
 
     Raises:
         InvalidInput: when a class has too few examples.
     """
 
     permutation: Tensor
-    """Which input stands at each place, (T, N_0)."""
+    """The source index of every input, (T, N_0)."""
     labelled: Labelled
     """Support and query with R = 1, inputs permuted."""
     support_labels: Tensor
@@ -55,7 +55,7 @@ class Draws:
             data.sample_rows(held_out.labels_per_class, held_out.tests_per_class, rng)
             for rng in self._rngs
         ]
-        # a child stream: what the draw's own stream gives stays the same with and without it
+        # a child stream, so that the draws of the parent stream do not depend on it
         of_statistics = [
             rng.spawn(1)[0].choice(n, min(held_out.statistics_rows, n), replace=False)
             for rng in self._rngs
@@ -76,11 +76,11 @@ class Draws:
         )
 
     def start(self, learner: Learner, network: Network) -> State:
-        """The learner's state for new networks, each from its draw's own seed."""
+        """The learner's state for new networks, each from its draw's seed."""
         return self._from_seeds(lambda generator: learner.start(network, 1, generator))
 
     def random_networks(self, network: Network) -> Params:
-        """φ of new networks; that of `start`, where the learner draws φ first."""
+        """φ of new networks; the same as in `start` if the learner draws φ first."""
         return self._from_seeds(lambda generator: network.init(1, generator))
 
     def minibatch(self) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a held-out curve is measured on, and how; one named entry of the configuration."""
+"""Settings of a held-out curve: a named entry of `held_out` in a configuration."""
 
 import json
 from dataclasses import asdict, dataclass, field, is_dataclass, replace
@@ -16,22 +16,22 @@ Protocol = Literal["inductive", "transductive"]
 
 @dataclass(frozen=True)
 class HeldOut:
-    """A dataset, a network, and when and how its few-shot accuracy is probed.
+    """Settings of a held-out curve: dataset, network, protocol and sizes.
 
     Raises:
-        InvalidInput: for a number too small, no probe, or two kinds of data.
+        InvalidInput: for a number that is too small, no probe, or two kinds of data.
     """
 
     images: ImageSource | None = None
-    """Images to learn from; without these and `text` scikit-learn's digits, 8 × 8."""
+    """Images to learn from; if neither these nor `text` are set, scikit-learn's digits, 8 × 8."""
     text: TextSource | None = None
-    """Texts as bags of words; they are learned from in the split "train"."""
+    """Texts as bags of words; unlabelled ones are from the split "train"."""
     test_split: str = "test"
     """Split of images or texts that the labels come from."""
     networks: Networks = MLPs((4, 4), (128, 128))  # noqa: RUF009  # frozen
-    """What the learner trains; of more networks than one, the median by cost (H.3.2)."""
+    """The network to train; of several, the median by cost (H.3.2)."""
     every_n_outer_steps: int = 100
-    """How often it is measured within a fit; it is at the start and the end as well."""
+    """Outer steps between measurements in a fit, which also measures at the start and the end."""
     inner_steps: int = 100
     """Inner steps of the rollout."""
     points: int = 10
@@ -41,16 +41,16 @@ class HeldOut:
     probes: list[Probe] = field(default_factory=lambda: ["ridge"])
     """Classifiers on the embedding: the objective's ridge, scikit-learn's logistic regression."""
     protocol: Protocol = "inductive"
-    """`inductive` embeds every labelled row alone, with the batch statistics of unlabelled rows;
-    `transductive` has all labelled rows of a draw share their own batch statistics."""
+    """`inductive`: every labelled row is embedded independently, with the batch statistics of
+    unlabelled rows; `transductive`: the labelled rows of a draw share their batch statistics."""
     statistics_rows: int = 2048
-    """Largest number of unlabelled rows that give the inductive statistics."""
+    """Largest number of unlabelled rows for the statistics of the inductive protocol."""
     labels_per_class: int = 10
     """Labelled examples of each class (section 5.3)."""
     tests_per_class: int = 50
-    """Largest number of examples of each class that a draw is tested on."""
+    """Largest number of test examples of each class in a draw."""
     draws: int = 10
-    """New networks, each with inputs permuted and labels drawn anew."""
+    """Number of draws, each with a new network, permutation of the inputs and labels."""
     seed: int = 0
     """Determines the draws."""
 
@@ -71,24 +71,24 @@ class HeldOut:
                     f"held-out {name} {getattr(self, name)}: expected {smallest} or more"
                 )
         if self.images is not None and self.text is not None:
-            raise InvalidInput("held-out images and text: expected one of them at most")
+            raise InvalidInput("held-out images and text: expected at most one of them")
         if not self.probes:
             raise InvalidInput("held-out probes []: expected ridge, logistic or both")
 
     @property
     def probe_steps(self) -> tuple[int, ...]:
-        """Inner steps that are probed, from 0 on."""
+        """The inner steps that are probed, starting at 0."""
         steps = {round(self.inner_steps * i / self.points) for i in range(self.points + 1)}
         return tuple(sorted(steps))
 
     def describe(self) -> dict[str, Any]:
-        """All settings that accuracies depend on, as values that JSON can hold."""
+        """All settings that accuracies depend on, as JSON values."""
         values = describe(self) | {"networks": describe(self.networks)}
         del values["every_n_outer_steps"]
         return values
 
     def load(self, data_root: str | None) -> HeldOutData:
-        """Load the data, which are searched for under `data_root` first.
+        """Load the data; `data_root` is searched first.
 
         Raises:
             InvalidInput: when they are missing or invalid.
@@ -103,7 +103,7 @@ class HeldOut:
 
 
 def describe(thing: object) -> dict[str, Any]:
-    """An object that a configuration names, as values that JSON can hold: class and attributes."""
+    """Class and attributes of a configured object, as JSON values."""
     attributes: dict[str, Any] = json.loads(json.dumps(vars(thing), default=_plain))
     return {"class": type(thing).__name__} | attributes
 

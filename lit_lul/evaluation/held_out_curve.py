@@ -24,16 +24,16 @@ UNTRAINED_SEED = 0
 
 
 class HeldOutCurve(Callback):
-    """Few-shot accuracy against inner steps, as metrics, CSV, JSON and pictures.
+    """Callback that measures few-shot accuracy against inner steps: metrics, CSV, JSON, pictures.
 
-    Trains new networks with the current θ: before the first outer step, every so many outer steps,
-    at the end, and in `validate` and `test`. The same draws with θ as it is initialised give the
-    curve of the untrained learner; it is measured once and kept in the checkpoint. Ranks share the
-    draws.
+    Trains new networks with the current θ before the first outer step, every
+    `held_out.every_n_outer_steps`, at the end, and in `validate` and `test`. The same draws with
+    newly initialised θ give the curve of the untrained learner, which is measured once and kept in
+    the checkpoint. Ranks share the draws.
 
     Args:
-        name: what files and metrics are called.
-        held_out: the data, the network, and when and how it is probed.
+        name: prefix of files and metrics.
+        held_out: data, network, protocol and sizes.
         data_root: folder that is searched for datasets first.
     """
 
@@ -42,17 +42,17 @@ class HeldOutCurve(Callback):
         self.curves: dict[int, dict[str, Curve]] = {}
         self.untrained: dict[str, Curve] = {}
         self._untrained_of = ""
-        """Learner and objective that `untrained` was measured with."""
+        """Learner and ridge that `untrained` was measured with."""
 
     @property
     def state_key(self) -> str:
-        """One state in the checkpoint for each named curve."""
+        """Key of this curve's state in the checkpoint."""
         return f"{type(self).__name__}:{self.name}"
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Load the data, check that there are enough, and agree with all ranks on the folder.
+        """Load and check the data, and agree with all ranks on the folder.
 
-        All ranks load at once; the lock of the cache lets one of each machine decode.
+        All ranks load at once; the cache's lock lets one process per machine decode.
 
         Raises:
             InvalidInput: when the data are missing, or a class has too few examples.
@@ -64,31 +64,31 @@ class HeldOutCurve(Callback):
         )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Measure the untrained learner, and the start."""
+        """Measure the untrained learner and the initial θ."""
         self._measure_untrained(trainer, pl_module)
         if trainer.global_step == 0:
             self._measure(trainer, pl_module)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """Measure when it is time."""
+        """Measure when due."""
         if trainer.global_step % self.held_out.every_n_outer_steps == 0:
             self._measure(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Measure where the run ends."""
+        """Measure at the end of the run."""
         self._measure(trainer, pl_module)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Measure, where it is not within a fit."""
+        """Measure in `validate`, but not in the validation of a fit."""
         if trainer.state.fn == TrainerFn.VALIDATING:
             self._measure_once(trainer, pl_module)
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Measure."""
+        """Measure in `test`."""
         self._measure_once(trainer, pl_module)
 
     def state_dict(self) -> dict[str, Any]:
-        """The curves so far, and what they were measured with."""
+        """The curves so far, and the settings that they were measured with."""
         return {
             "held_out": json.dumps(self.held_out.describe()),
             "curves": {step: _plain(curves) for step, curves in self.curves.items()},
@@ -97,7 +97,7 @@ class HeldOutCurve(Callback):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the curves of a checkpoint, if all settings that they depend on are the same."""
+        """Load the curves of a checkpoint if they were measured with the same settings."""
         if state_dict.get("held_out") == json.dumps(self.held_out.describe()):
             self.curves = {step: _curves(c) for step, c in state_dict["curves"].items()}
             self.untrained = _curves(state_dict["untrained"])
@@ -108,7 +108,7 @@ class HeldOutCurve(Callback):
         return self.folder / f"{self.name}_{suffix}"
 
     def summary(self) -> str:
-        """What the last curves show, and where they are, for a person to read."""
+        """A printable summary of the latest curves, and the paths of their files."""
         last = self.curves[max(self.curves)]
         return "\n".join(
             [

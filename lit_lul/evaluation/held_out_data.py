@@ -1,4 +1,4 @@
-"""Datasets that meta-training never sees: rows for the rule to learn from, others to probe with."""
+"""Held-out datasets: unlabelled rows to learn from and labelled rows to probe with."""
 
 from dataclasses import dataclass
 
@@ -17,14 +17,14 @@ DIGITS_SPLIT_SEED = 0
 
 @dataclass(frozen=True, eq=False)
 class HeldOutData:
-    """One dataset.
+    """One held-out dataset.
 
     Attributes:
-        unlabelled: rows that the rule learns from, (n, N_0).
-        x: labelled rows to probe with, none of them among the others, (m, N_0).
+        unlabelled: rows to learn from, (n, N_0).
+        x: labelled rows to probe with, disjoint from `unlabelled`, (m, N_0).
         labels: their classes, int64, (m,), from 0.
-        scale: what rows are multiplied by to lie in [0, 1].
-        image_shape: channels, height and width of a row, where it is an image.
+        scale: factor that scales rows to [0, 1].
+        image_shape: channels, height and width of a row; None if it is not an image.
     """
 
     unlabelled: Tensor
@@ -43,7 +43,7 @@ class HeldOutData:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Draw labelled rows: support (C × labels,) and query (C × tests,), class by class.
 
-        Where a class has too few rows, all classes give as many tests as it can.
+        If a class has too few rows for the tests, all classes get as many as it can give.
 
         Raises:
             InvalidInput: when a class has no row left to test on.
@@ -53,7 +53,7 @@ class HeldOutData:
         if not 1 <= labels_per_class < fewest:
             raise InvalidInput(
                 f"labels_per_class {labels_per_class}: expected 1 to {fewest - 1}, "
-                f"the smallest class has {fewest} examples"
+                f"because the smallest class has {fewest} examples"
             )
         taken = min(fewest, labels_per_class + tests_per_class)
         rows = np.stack([rng.permutation(m)[:taken] for m in members])
@@ -74,7 +74,7 @@ def from_images(training: ImageSet, test: ImageSet) -> HeldOutData:
     """Unlabelled images of the training split, labelled ones of the test split.
 
     Raises:
-        InvalidInput: when the splits have other classes.
+        InvalidInput: when the splits have different classes.
     """
     if training.class_names != test.class_names:
         raise InvalidInput(

@@ -1,4 +1,4 @@
-"""Pictures of a held-out evaluation."""
+"""Figures of held-out evaluations."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,9 +22,9 @@ GRID = 8
 
 
 def draw_curves(title: str, untrained: Curve, by_outer_step: Mapping[int, Curve]) -> Figure:
-    """Accuracy against inner steps: a line per outer step, dark to bright, and the untrained rule.
+    """A figure of accuracy against inner steps, a line per outer step and the untrained rule.
 
-    Bands are one standard error on either side.
+    Bands are ± one standard error.
     """
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.add_subplot()
@@ -46,7 +46,7 @@ def draw_curves(title: str, untrained: Curve, by_outer_step: Mapping[int, Curve]
 
 
 def draw_receptive_fields(weights: Tensor, image_shape: tuple[int, int, int]) -> Figure:
-    """The first units' incoming weights as images, each on a scale of its own.
+    """A figure of the incoming weights of the first 64 units as images, each scaled separately.
 
     Args:
         weights: (N_0, N_1), inputs in the order of an image's pixels.
@@ -65,7 +65,7 @@ def draw_receptive_fields(weights: Tensor, image_shape: tuple[int, int, int]) ->
 
 
 def draw_embedding(embedding: Tensor, labels: Tensor) -> Figure:
-    """The first two principal components of the embedding (K, E), coloured by class (K,)."""
+    """A figure of the embedding (K, E): two principal components, coloured by class (K,)."""
     figure = Figure(figsize=(5.5, 5), layout="constrained")
     axes = figure.add_subplot()
     pca = PCA(n_components=2).fit(embedding.numpy())
@@ -81,7 +81,7 @@ def draw_embedding(embedding: Tensor, labels: Tensor) -> Figure:
 
 
 def draw_line(axes: Axes, curve: Curve, colour: ColorType, style: str, label: str = "") -> None:
-    """A curve and a band of one standard error on either side."""
+    """Draw a curve with a band of ± one standard error."""
     axes.plot(curve.steps, curve.mean, style, color=colour, label=label)
     low, high = (
         [m + sign * e for m, e in zip(curve.mean, curve.standard_error, strict=True)]
@@ -91,13 +91,13 @@ def draw_line(axes: Axes, curve: Curve, colour: ColorType, style: str, label: st
 
 
 def show(trainer: Trainer, name: str, figure: Figure, picture: Path) -> None:
-    """Write a picture, and hand it to the loggers that take pictures.
+    """Write a figure to a file, and pass it to loggers that take images.
 
     Args:
-        trainer: has the loggers and the outer step.
-        name: what loggers call it.
-        figure: what is shown.
-        picture: the PNG file.
+        trainer: the trainer with the loggers.
+        name: name of the image in the loggers.
+        figure: the figure.
+        picture: path of the PNG file.
 
     Raises:
         InvalidInput: when the file cannot be written.

@@ -19,7 +19,7 @@ LOGISTIC_ITERATIONS = 1000
 
 
 def ridge_of(objective: Objective) -> FewShotRidge:
-    """The ridge that probes: the objective, where it is one, or else one of default settings."""
+    """The ridge probe: the objective if it is a `FewShotRidge`, else one with default settings."""
     return objective if isinstance(objective, FewShotRidge) else FewShotRidge()
 
 
@@ -32,13 +32,13 @@ def probe(
 ) -> Tensor:
     """Few-shot accuracy of features of every draw's labelled examples.
 
-    Where features are not finite, all examples are taken to be of the first class.
+    If features are not finite, all examples are predicted to be of the first class.
 
     Args:
         names: the classifiers.
-        ridge: settings and computation of the ridge.
-        draws: T draws, whose labels are predicted.
-        support_u: features to learn from, (T, K, E).
+        ridge: the ridge classifier.
+        draws: T draws, with the labels.
+        support_u: features to fit to, (T, K, E).
         query_u: features to test on, (T, K', E).
 
     Returns:

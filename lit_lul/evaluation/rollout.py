@@ -1,4 +1,4 @@
-"""Training networks with a learner, many at once, without gradients of θ."""
+"""Rollouts: training networks with a learner, without gradients of θ."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -16,13 +16,13 @@ def rollout(
     minibatch: Callable[[], Tensor],
     probe_steps: Sequence[int],
 ) -> Iterator[tuple[int, State]]:
-    """Take inner steps up to the last probe, and give the state at every probe.
+    """Take inner steps up to the last probe, and yield the state at every probe.
 
     Args:
-        learner: what trains.
+        learner: the learner that trains.
         network: the network of T tasks.
-        state: where they start.
-        minibatch: gives the next unlabelled minibatch, (T, B, N_0).
+        state: the initial state.
+        minibatch: returns the next unlabelled minibatch, (T, B, N_0).
         probe_steps: inner steps to probe at, in increasing order; 0 is the start.
 
     Yields:

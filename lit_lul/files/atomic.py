@@ -1,4 +1,4 @@
-"""Writing files in one step: a reader sees either the old file or the whole new one."""
+"""Atomic writing: a reader sees either the old file or the complete new one."""
 
 import os
 from collections.abc import Iterator
@@ -13,10 +13,10 @@ from lit_lul.errors import InvalidInput
 
 @contextmanager
 def not_written(path: Path | str | None) -> Iterator[None]:
-    """Turn a failure to write `path` inside the `with` block into one line that names it.
+    """A context that turns a failure to write `path` into a one-line error that names it.
 
     Raises:
-        InvalidInput: the block raised an OSError (a full disk, most often) or a SafetensorError.
+        InvalidInput: the block raised an OSError (usually a full disk) or a SafetensorError.
     """
     try:
         yield
@@ -27,13 +27,13 @@ def not_written(path: Path | str | None) -> Iterator[None]:
 
 @contextmanager
 def replace_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path next to `path`, and move what was written there onto `path`.
+    """A context that yields a temporary path, and replaces `path` by the file written there.
 
     The caller writes the temporary file inside the `with` block. On success it is flushed to disk
     and replaces `path` in one step; on any exception it is deleted and `path` is unchanged.
-    Missing parent directories are created. The temporary name is unique and has the suffix of
-    `path`, so several processes may replace the same file at once. The file gets the permissions
-    of any new file, whatever wrote it.
+    Missing parent directories are created. The temporary file is next to `path`, with a unique name
+    and the same suffix, so several processes may replace the same file at once. The file gets the
+    permissions of any new file.
 
     Raises:
         InvalidInput: the file cannot be written, flushed or moved.

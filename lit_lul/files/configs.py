@@ -1,4 +1,4 @@
-"""Configuration files that start from another one."""
+"""Configuration files, which may be based on another one."""
 
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,11 @@ def with_bases(arguments: list[str]) -> list[str]:
     """Replace every configuration file by its text, merged onto its base where it has one.
 
     A file's top-level key `base` names another file, relative to its own folder, which may have a
-    base itself. Mappings are merged key by key, unless both name a class and another one; of all
-    else the file's own value counts.
+    base itself. Mappings are merged key by key, except where the two name different classes; other
+    values of the file replace those of its base.
 
     Args:
-        arguments: of the command line.
+        arguments: arguments of the command line.
 
     Raises:
         InvalidInput: when a base is missing or not a configuration.
@@ -81,6 +81,6 @@ def _merge(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
 
 
 def _merged(file: str) -> str:
-    """The text of the configuration; the name of what is no file, for the parser to complain of."""
+    """The text of the configuration, or the name itself if there is no such file."""
     path = Path(file)
     return OmegaConf.to_yaml(load_config(path)) if path.is_file() else file

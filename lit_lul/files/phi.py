@@ -21,7 +21,7 @@ FORMAT = "lit_lul phi 2"
 def save_phi(
     params: MLPParams, network: MLP, path: Path | str, statistics: LayerStatistics | None = None
 ) -> None:
-    """Write φ of one task (T = 1) and its network to one file, whole or not at all.
+    """Write φ of one task (T = 1) and its network to one file, atomically.
 
     Layer l is `weights.{l - 1}` (N_{l-1}, N_l) and `biases.{l - 1}` (N_l,), and with statistics
     `statistics.{l - 1}.mean` and `.variance` (1, N_l); the metadata's `class` names the network,
@@ -29,10 +29,10 @@ def save_phi(
 
     Args:
         params: φ.
-        network: what φ belongs to.
+        network: the network of φ.
         path: the file.
-        statistics: what `network.statistics` gave of the rows that φ was trained on, to embed
-            other rows as it would these.
+        statistics: batch statistics of the rows that φ was trained on, from `network.statistics`,
+            to embed other rows with.
 
     Raises:
         InvalidInput: when the file cannot be written.
@@ -50,8 +50,8 @@ def load_phi(path: Path | str) -> tuple[MLP, MLPParams, LayerStatistics | None]:
     """Rebuild a network, its φ and, where they were saved, its statistics, with T = 1.
 
     Raises:
-        InvalidInput: when the file is missing, truncated, not such a file, or of a network of
-            another class.
+        InvalidInput: when the file is missing, truncated, of another format, or of another class
+            of network.
     """
     tensors, metadata = read_tensors(path, FORMAT)
     network = _network(path, metadata)
@@ -73,7 +73,7 @@ def load_phi(path: Path | str) -> tuple[MLP, MLPParams, LayerStatistics | None]:
 
 
 def _network(path: Path | str, metadata: Mapping[str, str]) -> MLP:
-    """The network that a file describes."""
+    """The network in a file's metadata."""
     name = metadata.get("class")
     if name != MLP.__name__:
         raise InvalidInput(f"{path}: unknown network {name}, expected {MLP.__name__}")

@@ -1,4 +1,4 @@
-"""Reading a user's rows as inputs of a base model."""
+"""Reading tables of a user's rows as inputs of a network."""
 
 import csv
 from pathlib import Path
@@ -13,7 +13,7 @@ from torch import Tensor
 from lit_lul.errors import InvalidInput
 
 ROUNDING = 1e-6
-"""How far beyond [0, 1] a value may lie and count as rounded; it is cut."""
+"""Tolerance: values outside [0, 1] by up to this are clipped."""
 
 
 def load_rows(path: Path | str) -> Tensor:
@@ -25,14 +25,14 @@ def load_rows(path: Path | str) -> Tensor:
     Nothing is unpickled.
 
     Raises:
-        InvalidInput: when the file is missing, unreadable, of another kind or without rows, or
-            holds what is not a number, is missing or infinite, or lies outside [0, 1].
+        InvalidInput: when the file is missing, unreadable, of another kind or without rows, or has
+            a cell that is empty, not a finite number, or outside [0, 1].
     """
     path = Path(path)
     if path.suffix.lower() not in READERS:
         raise InvalidInput(f"{path}: expected a file of rows, {', '.join(READERS)}")
     if not path.is_file():
-        raise InvalidInput(f"{path}: expected a file of rows, there is none")
+        raise InvalidInput(f"{path}: expected a file of rows, but there is none")
     try:
         values, names = READERS[path.suffix.lower()](path)
     except InvalidInput as error:
@@ -45,15 +45,15 @@ def load_rows(path: Path | str) -> Tensor:
     bad = np.flatnonzero(~np.isfinite(values).all(1))
     if bad.size:
         raise InvalidInput(
-            f"{path}: {bad.size} of {len(values)} rows hold NaN, infinity or nothing where a "
-            f"number is expected, the first is row {bad[0] + 1}, counted from 1"
+            f"{path}: {bad.size} of {len(values)} rows have a cell that is empty, NaN or infinite; "
+            f"the first is row {bad[0] + 1}, counted from 1"
         )
     low, high = values.min(0), values.max(0)
     outside = np.flatnonzero((low < -ROUNDING) | (high > 1 + ROUNDING))
     if outside.size:
         raise InvalidInput(
             f"{path}: expected values in [0, 1] (or of type uint8), found {low.min():g} to "
-            f"{high.max():g}; {outside.size} of {len(names)} columns lie outside, the first is "
+            f"{high.max():g}; {outside.size} of {len(names)} columns are outside, the first is "
             f"{names[outside[0]]!r}"
         )
     return torch.from_numpy(values.clip(0, 1).astype(np.float32))
@@ -93,9 +93,9 @@ def _parse(cells: list[str], names: list[str], row: int) -> NDArray[np.float64]:
 
 
 def _is_header(cells: list[str]) -> bool:
-    """Whether a first line names columns: without numbers, or 0, 1, 2, ... as pandas writes them.
+    """Whether a first line names columns: it has no number, or counts 0, 1, 2, ... as in pandas.
 
-    pandas may put the name of one more column, or nothing, before 0.
+    pandas may write the name of an index column, or nothing, before 0.
     """
     counting = [str(i) for i in range(len(cells))]
     counts = len(cells) > 2 and (cells == counting or cells[1:] == counting[:-1])
@@ -128,7 +128,7 @@ def _read_parquet(path: Path) -> tuple[NDArray[Any], list[str]]:
 
 
 def _scale(values: NDArray[Any]) -> NDArray[Any]:
-    """Divide uint8 by 255, and make numbers of all types floats."""
+    """Convert to floats; uint8 is divided by 255."""
     if values.dtype == np.uint8:
         return values / np.float32(255)
     return values if values.dtype.kind == "f" else values.astype(np.float64)
@@ -139,4 +139,4 @@ def _numbered(columns: int) -> list[str]:
 
 
 READERS = {".npy": _read_npy, ".csv": _read_csv, ".parquet": _read_parquet}
-"""How each kind of file is read: values (n, N_0) and the names of the columns."""
+"""Readers by suffix; each returns values (n, N_0) and the names of the columns."""

@@ -14,7 +14,7 @@ def read_tensors(path: Path | str, *formats: str) -> tuple[dict[str, Tensor], di
 
     Args:
         path: the file.
-        formats: what the metadata's `format` may be, the newest first.
+        formats: valid values of the metadata's `format`, the newest first.
 
     Raises:
         InvalidInput: when the file is missing, truncated, or of another format.
@@ -36,10 +36,10 @@ def read_tensors(path: Path | str, *formats: str) -> tuple[dict[str, Tensor], di
 def check_same(
     source: Path | str, found: Mapping[str, object], expected: Mapping[str, object]
 ) -> None:
-    """Check that a file was made with the configured values.
+    """Check that values stored in a file equal the configured ones.
 
     Raises:
-        InvalidInput: naming the first value that differs.
+        InvalidInput: when one differs, naming the first.
     """
     for name, value in expected.items():
         if found.get(name) != value:
@@ -52,7 +52,7 @@ def check_shapes(
     """Check that a file's tensors have the expected names and shapes.
 
     Raises:
-        InvalidInput: naming the first tensor that differs, θ's before others.
+        InvalidInput: when one differs, naming the first, tensors of θ before others.
     """
     for name in sorted(
         expected.keys() | found.keys(), key=lambda n: (not n.startswith("learner."), n)

@@ -1,4 +1,4 @@
-"""θ as one safetensors file with the learner's class and settings in its metadata."""
+"""Files of θ: safetensors with the learner's class and settings in the metadata."""
 
 import json
 from collections.abc import Mapping
@@ -32,21 +32,21 @@ __all__ = [
 
 FORMAT = "lit_lul learner 2"
 RULE_FORMAT = "lit_lul rule 1"
-"""The format before there was a second learner: always an `UnsupervisedUpdate`."""
+"""The older format, in which the learner is always an `UnsupervisedUpdate`."""
 PRETRAINED = Path(__file__).parent.parent / "pretrained"
-"""The folder of the rules that ship with the package, and of their cards."""
+"""The folder of the shipped rules and their cards."""
 
 Stored = tuple[str, dict[str, Any]]
 """The name of a learner's class, and its settings by name."""
 
 
 def described(learner: Learner) -> Stored:
-    """Class and settings of a learner, in plain values."""
+    """Class name and settings of a learner, as plain values."""
     return type(learner).__name__, asdict(learner.settings)
 
 
 def save_learner(learner: Learner, path: Path | str) -> None:
-    """Write θ and the learner's class and settings to one safetensors file, whole or not at all.
+    """Write θ and the learner's class and settings to one safetensors file, atomically.
 
     Raises:
         InvalidInput: when the file cannot be written.
@@ -59,18 +59,18 @@ def save_learner(learner: Learner, path: Path | str) -> None:
 
 
 def load_learner(name_or_path: Path | str) -> Learner:
-    """Rebuild a learner from the file that `save_learner` wrote, from it alone.
+    """Load a learner from a file that `save_learner` wrote; no configuration is needed.
 
     The class is looked up among the registered ones, never imported from the file. Settings that
-    the file lacks are younger than it; they take the value that they had when it was written.
+    are missing because they are newer than the file get the value that preserves its behaviour.
 
     Args:
-        name_or_path: the name of a rule that ships with the package, see `available_rules`, or a
-            file; without a suffix and a slash it is a name.
+        name_or_path: the name of a shipped rule, see `available_rules`, or a file; anything without
+            a suffix and a slash is a name.
 
     Raises:
         InvalidInput: when no such rule ships, when the file is missing, truncated or of another
-            kind, or when its class or one of its settings is unknown.
+            format, or when its class or one of its settings is unknown.
     """
     path = rule_path(name_or_path)
     theta, metadata = read_tensors(path, FORMAT, RULE_FORMAT)
@@ -83,14 +83,14 @@ def load_learner(name_or_path: Path | str) -> Learner:
 
 
 load_rule = load_learner
-"""`load_learner` by its public name."""
+"""The same function by the name used for rules."""
 
 
 def stored_settings(name_or_path: Path | str) -> Stored:
-    """Class and settings of the learner in a file, all of them, as `load_learner` takes them.
+    """Class name and all settings of the learner in a file, as `load_learner` uses them.
 
     Raises:
-        InvalidInput: as `load_learner` does.
+        InvalidInput: in the cases of `load_learner`.
     """
     path = rule_path(name_or_path)
     name, stored = _stored(path, read_tensors(path, FORMAT, RULE_FORMAT)[1])
@@ -98,15 +98,15 @@ def stored_settings(name_or_path: Path | str) -> Stored:
 
 
 def check_settings(source: Path | str, stored: Stored, configured: Stored) -> None:
-    """Check that θ was made with the configured learner and settings.
+    """Check that stored class and settings agree with a configuration.
 
     Args:
-        source: where θ comes from.
-        stored: what was stored with it; settings that are missing take the value that they had.
-        configured: what the configuration says; it may leave settings out.
+        source: name of the file in errors.
+        stored: class and settings stored with θ; missing settings are filled in.
+        configured: class and settings of the configuration, which may omit settings.
 
     Raises:
-        InvalidInput: naming the first setting that differs and both values, or as `load_learner`.
+        InvalidInput: when a setting differs, naming both values, or as for `load_learner`.
     """
     name, (class_name, settings) = stored[0], configured
     if name != class_name:
@@ -121,12 +121,12 @@ def check_settings(source: Path | str, stored: Stored, configured: Stored) -> No
 
 
 def _plain(value: object) -> object:
-    """A value as JSON keeps it, without the difference between tuples and lists."""
+    """A value as JSON represents it, with tuples as lists."""
     return list(value) if isinstance(value, tuple) else value
 
 
 def _stored(path: Path, metadata: Mapping[str, str]) -> Stored:
-    """Class and settings as a file has them."""
+    """Class name and settings in a file's metadata, unchecked."""
     old = metadata["format"] == RULE_FORMAT
     try:
         name = "UnsupervisedUpdate" if old else metadata["class"]
@@ -134,14 +134,14 @@ def _stored(path: Path, metadata: Mapping[str, str]) -> Stored:
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidInput(f"{path}: expected class and settings in its metadata") from error
     if old:
-        settings.pop("preset", None)  # it chose other settings, and those are stored
+        settings.pop("preset", None)  # it only chose values of other settings, which are stored
     return name, settings
 
 
 def _settings(source: Path | str, name: str, stored: Mapping[str, Any]) -> Any:
-    """Settings of a registered learner; those that are missing take their default.
+    """Settings of a registered learner, with defaults for missing ones.
 
-    Every default is the value from before its setting existed.
+    Defaults of new settings must be the behaviour from before they existed.
     """
     if name not in LEARNERS:
         raise InvalidInput(
@@ -162,7 +162,7 @@ def _settings(source: Path | str, name: str, stored: Mapping[str, Any]) -> Any:
 
 
 def available_rules() -> list[str]:
-    """Names of the rules that ship with the package, in alphabetical order."""
+    """Names of the shipped rules, in alphabetical order."""
     return sorted(path.stem for path in PRETRAINED.glob("*.safetensors"))
 
 
@@ -170,7 +170,7 @@ def rule_path(name_or_path: Path | str) -> Path:
     """The file of a learner, as `load_learner` finds it.
 
     Raises:
-        InvalidInput: when it is a name, and no rule of this name ships.
+        InvalidInput: when it is a name and no such rule ships.
     """
     path = Path(name_or_path)
     if path.suffix or "/" in str(name_or_path):

@@ -1,4 +1,4 @@
-"""What is meta-learned: modules whose parameters are θ. Importing this registers every learner."""
+"""Learners: modules with meta-parameters θ. Importing this registers all of them."""
 
 from lit_lul.learners.hebbian import HebbianRule, HebbianSettings
 from lit_lul.learners.learner import LEARNERS, Batch, Learner, State, register

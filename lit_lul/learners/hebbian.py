@@ -1,4 +1,4 @@
-"""A Hebbian learner: a weighted sum of classic local plasticity terms, its weights meta-learned.
+"""A Hebbian learner: classic local plasticity terms in a sum with meta-learned coefficients.
 
 Shapes: T tasks, B examples, layer l - 1 of N_v units below (v), layer l of N_u units above (u).
 """
@@ -17,15 +17,15 @@ from lit_lul.networks.network import Network
 from lit_lul.precision import full_precision
 
 ROLES = ("first", "hidden", "last")
-"""Layers that share coefficients; the one layer of a network without hidden ones is the last."""
+"""Roles of layers; layers of one role share coefficients. A single layer has the role `last`."""
 
 INITIAL = {"correlation": 0.1, "decorrelation": 0.1}
-"""Coefficients that do not start at 0, by term, in all roles: Hebbian feedforward weights and
-anti-Hebbian inhibition, which together find decorrelated features (Földiák 1990)."""
+"""Coefficients that do not start at 0, by term, in all roles: Hebbian learning and anti-Hebbian
+inhibition, which together find decorrelated features (Földiák 1990)."""
 
 
 class HebbianState(TypedDict):
-    """What the Hebbian learner carries for T tasks: φ alone."""
+    """The state of `HebbianRule` for T tasks: only φ."""
 
     params: MLPParams
     """φ: W^l and b^l."""
@@ -42,7 +42,7 @@ class HebbianSettings:
     embedding_units: int = 32
     """E, units of the network's top layer."""
     inner_rate: float = 0.03
-    """η, the largest root mean square by which a step changes the weights into a unit."""
+    """η, upper bound on the root mean square change of a unit's weights in one step."""
 
     def __post_init__(self) -> None:
         if self.embedding_units < 1:
@@ -55,10 +55,10 @@ class HebbianSettings:
 
 @register
 class HebbianRule(Learner):
-    """Trains MLPs without labels by Δw = Σ_k a_k f_k(v, u, w); θ are the a_k of every layer role.
+    """Trains MLPs without labels by Δw = Σ_k a_k f_k(v, u, w); θ holds the a_k of every role.
 
-    Every term, and their sum, is divided by √(1 + its mean square over the weights into a unit),
-    which keeps the sizes of terms alike and bounds the step.
+    Every term, and the sum, is divided by √(1 + its mean square over the weights into a unit),
+    which gives terms similar sizes and bounds the step.
 
     Args:
         settings: the width of the embedding and the size of a step.
@@ -75,14 +75,14 @@ class HebbianRule(Learner):
 
     @property
     def embedding_units(self) -> int:
-        """E, as the settings say."""
+        """E, from the settings."""
         return self.settings.embedding_units
 
     def check(self, network: Network) -> None:
         """Check that the network is an MLP with E units in its top layer.
 
         Raises:
-            InvalidInput: naming what the network has and what the rule expects.
+            InvalidInput: if not, naming what the network has and what the rule expects.
         """
         if not isinstance(network, MLP):
             raise InvalidInput(
@@ -91,7 +91,7 @@ class HebbianRule(Learner):
         super().check(network)
 
     def start(self, network: Network, tasks: int, generator: torch.Generator) -> HebbianState:
-        """φ as the network draws it, in the type of θ."""
+        """A state with newly drawn φ, in the dtype of θ."""
         return {"params": network.init(tasks, generator, self.weights.dtype)}
 
     def step(self, network: Network, state: HebbianState, batch: Batch) -> HebbianState:
@@ -123,12 +123,12 @@ class HebbianRule(Learner):
 
 
 def role_of(index: int, layers: int) -> int:
-    """Which of `ROLES` layer `index` + 1 of so many has."""
+    """The index into `ROLES` of layer `index` + 1 of `layers`."""
     if index == layers - 1:
         return ROLES.index("last")
     return ROLES.index("first" if index == 0 else "hidden")
 
 
 def bounded(update: Tensor, dim: int) -> Tensor:
-    """An update whose mean square along a dimension stays below 1; small ones hardly change."""
+    """The update scaled to a mean square below 1 along `dim`; small updates barely change."""
     return update * torch.rsqrt(1 + update.square().mean(dim, keepdim=True))

@@ -1,7 +1,7 @@
-"""Classic local plasticity terms: what a Hebbian rule may sum up.
+"""Classic local plasticity terms, the summands of `HebbianRule`.
 
-A term sees the activities on both sides of a weight, and the weight. It is (T, N_v, N_u), like the
-weight, and positive where the weight shall grow.
+A term is a function of the activities on both sides of a weight and of the weight. It has the
+weight's shape (T, N_v, N_u) and is positive where the weight should grow.
 
 Shapes: T tasks, B examples, layer l - 1 of N_v units below (v), layer l of N_u units above (u).
 """
@@ -16,7 +16,7 @@ from torch import Tensor
 
 @dataclass
 class Synapses:
-    """What the terms of one layer may see: both activities and the weight."""
+    """The inputs of the terms of one layer: both activities and the weight."""
 
     v: Tensor
     """Activity below, (T, B, N_v)."""
@@ -27,12 +27,12 @@ class Synapses:
 
 
 def coactivity(v: Tensor, u: Tensor) -> Tensor:
-    """⟨v u⟩, the mean over the examples of a product of activities, (T, N_v, N_u)."""
+    """⟨v u⟩, the mean product of activities over the examples, (T, N_v, N_u)."""
     return v.mT @ u / v.shape[-2]
 
 
 def centred(activity: Tensor) -> Tensor:
-    """Activity (T, B, N) without each unit's mean over the examples."""
+    """Activity (T, B, N) minus each unit's mean over the examples."""
     return activity - activity.mean(-2, keepdim=True)
 
 
@@ -58,7 +58,7 @@ def correlation(s: Synapses) -> Tensor:
 
 
 def oja(s: Synapses) -> Tensor:
-    """Hebb's term with the decay that bounds the weight: ⟨u (v - u w)⟩ (Oja 1982)."""
+    """Hebb's term with a decay that bounds the weight: ⟨u (v - u w)⟩ (Oja 1982)."""
     return coactivity(s.v, s.u) - s.w * s.u.square().mean(-2, keepdim=True)
 
 
@@ -81,10 +81,10 @@ def outstar(s: Synapses) -> Tensor:
 
 
 def decorrelation(s: Synapses) -> Tensor:
-    """Anti-Hebbian inhibition: receptive fields of correlated units part (after Földiák 1990).
+    """Anti-Hebbian inhibition: receptive fields of correlated units diverge (after Földiák 1990).
 
-    -Ŵ C, where C is the correlation of the units above without its diagonal, over √N_u, and Ŵ the
-    weight scaled to mean square 1 per receptive field.
+    -Ŵ C, where C is the correlation matrix of the units above with zero diagonal, divided by √N_u,
+    and Ŵ the weight scaled to mean square 1 per receptive field.
     """
     u = standardised(s.u)
     c = u.mT @ u / u.shape[-2]
@@ -118,12 +118,12 @@ TERMS: dict[str, Callable[[Synapses], Tensor]] = {
         large_decay,
     )
 }
-"""How a weight may change, by name, in the order of θ."""
+"""The terms of the weights by name, in the order of θ."""
 
 BIAS_TERMS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "constant": lambda b, u: torch.ones_like(b),
     "activity": lambda b, u: -u.mean(-2),
     "decay": lambda b, u: -b,
 }
-"""How a bias (T, N_u) may change given the unit's activity (T, B, N_u), in the order of θ: together
-the terms hold a unit at a mean activity (homeostasis)."""
+"""The terms of the biases (T, N_u), given activities (T, B, N_u), in the order of θ: together they
+can keep a unit at a mean activity (homeostasis)."""

@@ -1,9 +1,10 @@
-"""What a learner is: an nn.Module whose parameters θ are meta-learned, and which trains networks.
+"""The protocol of learners: modules with meta-learned parameters θ that train networks.
 
 Shapes: T tasks, B examples, N_0 inputs, C target columns.
 """
 
 from abc import ABC, abstractmethod
+from dataclasses import is_dataclass
 from typing import Any, ClassVar, NamedTuple, TypeAlias, TypeVar
 
 import torch
@@ -14,27 +15,27 @@ from lit_lul.networks.network import Network, Params
 from lit_lul.trees import Tree
 
 State: TypeAlias = Tree
-"""All that a learner carries for T tasks: φ and what is its own; a tree of tensors, T first."""
+"""What a learner carries for T tasks: φ and its own variables; a tree of tensors, T first."""
 
 
 class Batch(NamedTuple):
-    """What one inner step sees."""
+    """The input of one inner step."""
 
     x: Tensor
     """One minibatch per task, (T, B, N_0)."""
     y: Tensor | None = None
-    """Targets, (T, B, C); None where the learner learns without labels."""
+    """Targets, (T, B, C); None for learners without labels."""
 
 
 class Learner(nn.Module, ABC):
-    """Trains a network on the batches of a task.
+    """A module that trains networks on the batches of tasks; its parameters are θ.
 
     Args:
         settings: sizes of θ and form of the learner, an instance of `settings_class`.
     """
 
     settings_class: ClassVar[type[Any]]
-    """A frozen dataclass of plain values with a default each; θ files store it."""
+    """A frozen dataclass of plain values with defaults; θ files store its fields."""
 
     def __init__(self, settings: Any) -> None:
         super().__init__()
@@ -43,7 +44,7 @@ class Learner(nn.Module, ABC):
     @property
     @abstractmethod
     def embedding_units(self) -> int:
-        """E, the width of the embedding of the networks that it trains."""
+        """E, the embedding width of the networks that it trains."""
 
     @abstractmethod
     def start(self, network: Network, tasks: int, generator: torch.Generator) -> State:
@@ -54,14 +55,14 @@ class Learner(nn.Module, ABC):
         """The state after one inner step."""
 
     def parameters_of(self, state: State) -> Params:
-        """φ within the state: what networks and objectives take."""
+        """φ within a state, as networks and objectives take it."""
         return state["params"]
 
     def check(self, network: Network) -> None:
-        """Check that the two fit.
+        """Check that this learner can train the network.
 
         Raises:
-            InvalidInput: naming what the network has and what this learner expects.
+            InvalidInput: if not, naming what the network has and what the learner expects.
         """
         if network.outputs != self.embedding_units:
             raise InvalidInput(
@@ -70,25 +71,27 @@ class Learner(nn.Module, ABC):
             )
 
     def prepare(self, compile: bool) -> None:  # most have nothing to prepare
-        """Choose kernels, once θ is on its device; `compile` asks for compiled ones."""
+        """Choose kernels once θ is on its device; compiled ones if `compile` is true."""
 
     def forward(self, network: Network, state: State, batch: Batch) -> State:
-        """`step`, so that hooks and recomputation see it."""
+        """Call `step`; through `forward`, so that hooks and recomputation apply."""
         return self.step(network, state, batch)
 
 
 LEARNERS: dict[str, type[Learner]] = {}
-"""Learners by class name: what θ files may name. Filled by `register`."""
+"""All registered learners by class name; θ files may name these only."""
 
 L = TypeVar("L", bound=type[Learner])
 
 
 def register(learner: L) -> L:
-    """A class decorator: θ files may name this class.
+    """Class decorator that adds a learner to `LEARNERS`.
 
     Raises:
-        ValueError: when another class has its name.
+        ValueError: when another class has the same name, or `settings_class` is no dataclass.
     """
+    if not is_dataclass(getattr(learner, "settings_class", None)):
+        raise ValueError(f"{learner.__name__}.settings_class: must be a dataclass")
     if LEARNERS.setdefault(learner.__name__, learner) is not learner:
         raise ValueError(f"two learners are called {learner.__name__}")
     return learner

@@ -21,7 +21,7 @@ BATCH_NORM_EPS = 1e-6
 WEIGHT_STD = 0.01
 BIAS_STD = 0.1
 WEIGHTS_PER_UNIT = 1000
-"""Weights that cost an inner step as much as one unit, about, at the sizes of the paper."""
+"""About how many weights cost an inner step as much as one unit does, at the paper's sizes."""
 
 
 def step(z: Tensor) -> Tensor:
@@ -30,7 +30,7 @@ def step(z: Tensor) -> Tensor:
 
 
 def identity(z: Tensor) -> Tensor:
-    """Z itself."""
+    """Return z unchanged."""
     return z
 
 
@@ -61,7 +61,7 @@ LayerStatistics = tuple[tuple[Tensor, Tensor], ...]
 
 
 def truncated_normal(std: float, *shape: int, generator: torch.Generator) -> Tensor:
-    """A normal cut at two standard deviations, in float32 on the generator's device."""
+    """A normal truncated at two standard deviations, float32 on the generator's device."""
     tensor = torch.empty(shape, device=generator.device)
     return torch.nn.init.trunc_normal_(tensor, std=std, a=-2 * std, b=2 * std, generator=generator)
 
@@ -99,14 +99,14 @@ class MLP(Network):
 
     @property
     def cost(self) -> float:
-        """Units, and weights at their share: the networks of the rule run at every unit."""
+        """Units plus a share of the weights: the rule's own networks run at every unit."""
         weights = sum(below * above for below, above in pairwise(self.sizes))
         return sum(self.sizes) + weights / WEIGHTS_PER_UNIT
 
     def init(
         self, tasks: int, generator: torch.Generator, dtype: torch.dtype = torch.float32
     ) -> MLPParams:
-        """Draw φ: truncated normals, cut at two standard deviations."""
+        """Draw φ from normals truncated at two standard deviations."""
         layers = list(pairwise(self.sizes))
 
         def draw(std: float, *shape: int) -> Tensor:
@@ -151,7 +151,7 @@ class MLP(Network):
 
 @dataclass(frozen=True)
 class MLPs(Networks):
-    """MLPs of one width in all hidden layers, every depth and width equally frequent (section 4.2).
+    """MLPs with equal hidden widths; every depth and width is equally likely (section 4.2).
 
     Raises:
         InvalidInput: for bounds below one or in the wrong order, or an unknown activation.
@@ -174,14 +174,14 @@ class MLPs(Networks):
         check_activation(self.activation)
 
     def at(self, quantile: float, inputs: int, outputs: int) -> MLP:
-        """The MLP at a quantile of all, sorted by the cost of an inner step."""
+        """The MLP at a quantile of all MLPs sorted by the cost of an inner step."""
         every = _by_cost(self, inputs, outputs)
         return every[min(int(quantile * len(every)), len(every) - 1)]
 
 
 @cache
 def _by_cost(mlps: MLPs, inputs: int, outputs: int) -> list[MLP]:
-    """Every MLP within the bounds, from the cheapest on."""
+    """All MLPs within the bounds, cheapest first."""
     (fewest, most), (narrowest, widest) = mlps.hidden_layers, mlps.hidden_units
     every = [
         MLP((inputs, *[units] * layers, outputs), mlps.activation)

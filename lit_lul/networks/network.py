@@ -1,4 +1,4 @@
-"""What a network is: an architecture whose parameters φ carry a leading task axis.
+"""The protocol of networks: architectures whose parameters φ have a leading task axis.
 
 Shapes: T tasks, B examples, N_0 inputs, E units of the embedding, the network's last layer.
 """
@@ -14,11 +14,11 @@ from lit_lul.trees import Tree
 Params: TypeAlias = Tree
 """φ of T tasks: a tree of tensors, T first."""
 Statistics: TypeAlias = Tree
-"""What a network keeps of a batch to embed other examples as it would these; T first."""
+"""Batch statistics of all layers, to embed other examples with; T first."""
 
 
 class Activations(NamedTuple):
-    """What one forward pass computes (App. 16); index l = 0..L holds layer l."""
+    """All layers of one forward pass (App. 16); index l = 0..L holds layer l."""
 
     x: tuple[Tensor, ...]
     """x^0..x^L, (..., T, B, N_l); x^0 is the input."""
@@ -27,7 +27,10 @@ class Activations(NamedTuple):
 
 
 class Network(ABC):
-    """An architecture; what it computes with φ that it is given. Two that are equal have one φ."""
+    """An architecture without parameters of its own: φ is passed to its methods.
+
+    Networks that compare equal take the same φ.
+    """
 
     inputs: int
     """N_0."""
@@ -37,7 +40,7 @@ class Network(ABC):
     @property
     @abstractmethod
     def cost(self) -> float:
-        """What an inner step of one task costs, relative to other networks of the same class."""
+        """Cost of an inner step of one task, relative to other networks of the same class."""
 
     @abstractmethod
     def init(
@@ -54,12 +57,12 @@ class Network(ABC):
         Args:
             params: φ of T tasks.
             x: a batch of every task.
-            statistics: what `statistics` gave of another batch; None takes the batch's own.
+            statistics: those of another batch, from `statistics`; None for the batch's own.
         """
 
     @abstractmethod
     def statistics(self, params: Params, x: Tensor) -> Statistics:
-        """The batch statistics of every layer on x (T, B, N_0), to keep for other examples."""
+        """The batch statistics of every layer on x (T, B, N_0)."""
 
     def embed(self, params: Params, x: Tensor, statistics: Statistics | None = None) -> Tensor:
         """The embedding x^L (..., T, B, E) of x (..., T, B, N_0) (App. 17)."""
@@ -67,14 +70,14 @@ class Network(ABC):
 
 
 class Networks(ABC):
-    """Networks that cohorts of tasks draw from; what a configuration names."""
+    """A set of networks that cohorts of tasks draw from, as a configuration names it."""
 
     @abstractmethod
     def at(self, quantile: float, inputs: int, outputs: int) -> Network:
-        """The network at a quantile from 0 to 1 of all, sorted by their cost.
+        """The network at a quantile of the set, sorted by cost.
 
         Args:
-            quantile: uniform, it gives every choice the probability that it should have.
+            quantile: 0 to 1; uniform quantiles must give the intended distribution.
             inputs: N_0.
             outputs: E.
         """

@@ -27,7 +27,7 @@ class Regression(NamedTuple):
 
 @dataclass(frozen=True)
 class FewShotRidge(Objective):
-    """Scores φ by how well a linear readout of a few labels predicts others (App. 18-28).
+    """Scores φ by ridge regression: fit to a few labels, test on others (App. 18-28).
 
     The defaults are what the authors' released code computes.
 
@@ -38,13 +38,13 @@ class FewShotRidge(Objective):
     ridge: float = 0.1
     """λ, the ridge penalty (App. 24, H.2)."""
     batches: Literal["together", "apart"] = "together"
-    """Whether support and query share their batch statistics, or not (App. 19-20)."""
+    """Whether support and query share batch statistics or each has its own (App. 19-20)."""
     penalise_intercept: bool = False
-    """Whether λ also weighs on the intercept (App. 24)."""
+    """Whether λ also penalises the intercept (App. 24)."""
     loss_includes_penalty: bool = True
-    """Whether λ‖C‖²/K, intercept left out, is added to the loss (not in App. 28)."""
+    """Whether λ‖C‖²/K, without the intercept, is added to the loss (not in App. 28)."""
     centring: Literal["all", "column"] = "all"
-    """Targets lose one mean over all of them, or the mean of their column (App. 21)."""
+    """Mean subtracted from targets: one over all of them, or one per column (App. 21)."""
 
     def __post_init__(self) -> None:
         if not self.ridge > 0:
@@ -61,7 +61,7 @@ class FewShotRidge(Objective):
         return self.score(*self.embed(network, params, labelled), labelled)
 
     def score(self, support_u: Tensor, query_u: Tensor, labelled: Labelled) -> Score:
-        """What `__call__` gives, of features (R, T, K, E) and (R, T, K', E) from anywhere."""
+        """The score of given features (R, T, K, E) and (R, T, K', E) in place of embeddings."""
         support_y = self.scale_targets(labelled.support_y, labelled.is_target)
         query_y = self.scale_targets(labelled.query_y, labelled.is_target)
         coefficients, predictions = self.regress(support_u, support_y, query_u)
@@ -87,11 +87,11 @@ class FewShotRidge(Objective):
         """Embeddings of support (R, T, K, E) and query (R, T, K', E) (App. 19-20).
 
         Args:
-            network: what the tasks trained.
+            network: the trained network.
             params: φ of T tasks.
             labelled: draws of labelled batches.
-            statistics: batch statistics of other examples to embed both batches with, which makes
-                the embedding inductive; None takes those of the batches, as `batches` says.
+            statistics: batch statistics of other examples, for an inductive embedding; None for
+                those of the labelled batches, as `batches` says.
         """
         support, query = labelled.support_x, labelled.query_x
         if self.batches == "apart":
@@ -106,7 +106,7 @@ class FewShotRidge(Objective):
     def scale_targets(self, y: Tensor, is_target: Tensor) -> Tensor:
         """Centre targets (R, T, K, C) and scale them to mean square norm 1 (App. 21-22).
 
-        Columns that a task lacks stay at zero.
+        Columns that a task does not have stay zero.
         """
         mask = is_target.unsqueeze(-2)
         y = y.masked_fill(~mask, 0.0)
@@ -121,7 +121,7 @@ class FewShotRidge(Objective):
     def regress(self, support_u: Tensor, support_y: Tensor, query_u: Tensor) -> Regression:
         """Ridge regression with an intercept, by a Cholesky factorisation (App. 23-26).
 
-        Coefficients are NaN where it has no solution.
+        Coefficients are NaN where there is no solution.
         """
         support, query = (
             torch.cat([u, torch.ones_like(u[..., :1])], dim=-1) for u in (support_u, query_u)

@@ -1,4 +1,4 @@
-"""What an objective is: it scores a trained network on labelled draws.
+"""The protocol of objectives: scores of trained networks on labelled draws.
 
 Shapes: R draws, T tasks, K labelled examples, N_0 inputs, C target columns.
 """
@@ -12,7 +12,7 @@ from lit_lul.networks.network import Network, Params
 
 
 class Labelled(NamedTuple):
-    """R draws of the two labelled batches of T tasks; their sizes K and K' may differ."""
+    """R draws of a labelled support and query batch of T tasks; K and K' may differ."""
 
     support_x: Tensor
     """(R, T, K, N_0)."""
@@ -25,20 +25,20 @@ class Labelled(NamedTuple):
     is_class: Tensor
     """Which columns are classes of the task, (T, C) bool."""
     is_target: Tensor
-    """Which columns the task has, (T, C) bool: tasks of a cohort may have unlike columns."""
+    """Which columns the task has, (T, C) bool: tasks of a cohort may have different columns."""
 
 
 class Score(NamedTuple):
-    """What an objective says of T tasks."""
+    """The score of T tasks."""
 
     loss: Tensor
-    """Mean over the draws, (T,); NaN where it has no value."""
+    """Mean loss over the draws, (T,); NaN where it is undefined."""
     accuracy: Tensor
-    """Share of query examples put into their class, mean over the draws, (T,)."""
+    """Share of query examples classified correctly, mean over the draws, (T,)."""
 
 
 class Objective(ABC):
-    """Scores φ; the gradient of its loss is what moves θ."""
+    """Scores φ; θ is trained to lower its loss."""
 
     @abstractmethod
     def __call__(self, network: Network, params: Params, labelled: Labelled) -> Score:

@@ -1,4 +1,4 @@
-"""From arrays to truncations: sources of tasks, and the stream of cohorts."""
+"""Tasks: their sources, and the stream of truncations of cohorts."""
 
 from lit_lul.tasks.glyph_tasks import GlyphTasks
 from lit_lul.tasks.image_tasks import ImageTasks

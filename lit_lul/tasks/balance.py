@@ -1,13 +1,13 @@
-"""What keeps the ranks of a run equally busy: strata of cohorts."""
+"""Load balance between ranks: strata that cohorts draw networks and families from."""
 
 from typing import NamedTuple
 
 Bounds = tuple[float, float]
-"""A part of the quantiles from 0 to 1."""
+"""An interval of quantiles within 0 to 1."""
 
 
 class Stratum(NamedTuple):
-    """Where a cohort draws from, of all choices sorted by their cost."""
+    """The quantiles that a cohort draws from."""
 
     network: Bounds
     """Quantiles of the networks, sorted by cost."""
@@ -16,13 +16,13 @@ class Stratum(NamedTuple):
 
 
 def strata(total: int) -> list[Stratum]:
-    """The strata of all cohorts of a run, by number.
+    """The strata of all cohorts of a run, by cohort number.
 
-    Two cohorts share each stratum of networks, one for the cheaper half of the families and
-    one for the dearer; of an odd number, the last draws from all families. So over all cohorts
-    networks and families are distributed as without strata, and independently of each
-    other. Bit-reversed numbers (van der Corput) spread any block of consecutive cohorts, the
-    cohorts of one rank, evenly over both.
+    Two cohorts share each stratum of networks: one draws from the cheaper half of the families,
+    the other from the more expensive half. If the number of cohorts is odd, the last draws from all
+    families. Over all cohorts, networks and families therefore have the same distribution as
+    without strata, and are independent. Bit-reversed numbers (van der Corput) spread any block of
+    consecutive cohorts, such as those of one rank, evenly over both.
     """
     by_reversed_bits = sorted(range(total), key=lambda cohort: f"{cohort:032b}"[::-1])
     found = {}

@@ -1,4 +1,4 @@
-"""Tasks of some classes of an image set: the learner sees images, the objective their classes.
+"""Tasks of a few classes of an image set: learners see images, objectives their classes.
 
 Shapes: U inner steps, T tasks, B examples, R draws, K labelled examples of one side.
 """
@@ -21,18 +21,19 @@ from lit_lul.trees import Tree
 
 
 class ClassTasks(TaskSource):
-    """Tasks whose classes are drawn from a pool, all examples changed by transforms.
+    """Classification tasks with classes drawn from a pool, and transforms of their inputs.
 
     Args:
-        name: first part of the families' names.
-        images: where classes are taken from.
+        name: prefix of the families' names.
+        images: the images of all classes. Its tensor may also be a table (n, N_0) of uint8 or
+            of floats in [0, 1]: rows that are not images, which warps refuse.
         pool: classes to draw from, as indices into `images`.
         ways: numbers of classes of a task, equally frequent; each is a family.
         weight: of all families together.
-        transforms: what tasks do to their inputs, in this order.
+        transforms: applied to the inputs in this order.
 
     Raises:
-        InvalidInput: when there are fewer classes than a task wants.
+        InvalidInput: when the pool has fewer classes than a task needs.
     """
 
     def __init__(
@@ -47,19 +48,20 @@ class ClassTasks(TaskSource):
         if len(pool) < max(ways):
             raise InvalidInput(f"{name}: {max(ways)} classes asked for, {len(pool)} to draw from")
         self.name, self.images, self.pool = name, images, np.array(pool)
-        self.inputs = images.inputs
+        self.inputs = images.images[0].numel()
+        self._known = images if images.images.ndim == 4 else None  # what transforms may look at
         self.families = [Family(f"{name}-{n}", n, weight / len(ways)) for n in ways]
         self.pipeline = Pipeline(transforms)
         self._on_device: tuple[Tensor, Tensor] = images.images, images.class_start
 
     def plan(self, family: Family, steps: int, sizes: Sizes, seeds: Seeds) -> Tree:
-        """Draw classes, transforms, and which images the examples are."""
+        """Draw classes, transforms and the rows of the images."""
         self._check_labels(sizes.labels_per_class)
         of_tasks = np.random.default_rng(seeds.tasks)
         rng = np.random.default_rng(seeds.truncation)
         tasks, ways, k = sizes.tasks, family.ways, sizes.labels_per_class
         classes = np.stack([of_tasks.permutation(self.pool)[:ways] for _ in range(tasks)])
-        described = Tasks(tasks, self.inputs, classes, self.pool, self.images)
+        described = Tasks(tasks, self.inputs, classes, self.pool, self._known)
         start, count = self.images.class_start.numpy(), self.images.class_sizes.numpy()
         members = rng.integers(ways, size=(steps, tasks, sizes.batch_size))
         chosen = np.take_along_axis(classes[None], members, axis=2)
@@ -78,7 +80,7 @@ class ClassTasks(TaskSource):
         }
 
     def realise(self, plan: Tree, device: torch.device) -> tuple[Batches, Labelled]:
-        """Gather the images and transform them."""
+        """Gather the images and apply the transforms."""
         if self._on_device[0].device != device:
             self._on_device = self._on_device[0].to(device), self._on_device[1].to(device)
         unlabelled_seed, labelled_seed = plan["seeds"]
@@ -122,7 +124,7 @@ class ClassTasks(TaskSource):
 
 
 def distinct(counts: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw k different indices below each count, in random order: (...) to (..., k).
+    """Draw k distinct indices below each count, in random order: (...) to (..., k).
 
     Floyd's algorithm, for all counts at once.
     """

@@ -20,7 +20,7 @@ HELD_OUT_SEED = 2018
 
 @dataclass(frozen=True)
 class GlyphTasks(Source):
-    """Tasks of rendered characters.
+    """A source of tasks of rendered characters.
 
     Raises:
         InvalidInput: for ways below two, a share outside 0 to 1, or a negative weight.
@@ -31,13 +31,13 @@ class GlyphTasks(Source):
     weight: float = 1.0
     """Share of these tasks, relative to the weights of the other sources."""
     ways: list[int] = field(default_factory=lambda: [10, 13, 14, 17, 20, 30])
-    """Numbers of classes, each with characters drawn at random; equally frequent."""
+    """Numbers of classes of a task, equally frequent; classes are drawn at random."""
     characters: Literal["all", "letters", "mathematics", "currency"] = "all"
-    """Which characters the classes are: all of them, or those of one kind alone."""
+    """The characters to draw classes from: all, or only those of one kind."""
     transforms: list[Transform] = field(default_factory=lambda: [Permutation()])
-    """What tasks do to their inputs, in this order."""
+    """Transforms of the inputs, in this order."""
     held_out: float = 0.1
-    """Share of the characters (none of a special kind) that only validation sees."""
+    """Share of the characters kept for validation (no letters, mathematics or currency signs)."""
 
     def __post_init__(self) -> None:
         check_mixture("glyphs", self.ways, self.weight)
@@ -45,10 +45,10 @@ class GlyphTasks(Source):
             raise InvalidInput(f"glyphs held_out {self.held_out}: expected a share, 0 to 1")
 
     def load(self, name: str, data_root: str | None) -> tuple[ClassTasks, ClassTasks | None]:
-        """The tasks of training, and of validation where all characters are used.
+        """The tasks of training, and of validation if all characters are used.
 
         Raises:
-            InvalidInput: when a task wants more classes than there are.
+            InvalidInput: when a task needs more classes than there are.
         """
         glyphs = load_glyphs(self.side)
         everything = np.arange(glyphs.n_classes)

@@ -12,7 +12,7 @@ from lit_lul.tasks.transforms import Permutation, Transform
 
 @dataclass(frozen=True)
 class ImageTasks(Source):
-    """Tasks of the images of one dataset.
+    """A source of tasks of the images of one dataset.
 
     Raises:
         InvalidInput: for ways below two, or a negative weight.
@@ -21,20 +21,20 @@ class ImageTasks(Source):
     images: ImageSource
     """The images of training."""
     ways: list[int] | None = None
-    """Numbers of classes, each drawn at random, equally frequent; null for all classes."""
+    """Numbers of classes of a task, equally frequent; null for all classes."""
     weight: float = 1.0
     """Share of these tasks, relative to the weights of the other sources."""
     transforms: list[Transform] = field(default_factory=lambda: [Permutation()])
-    """What tasks do to their inputs, in this order."""
+    """Transforms of the inputs, in this order."""
 
     def __post_init__(self) -> None:
         check_mixture(self.images.dataset, [2] if self.ways is None else self.ways, self.weight)
 
     def load(self, name: str, data_root: str | None) -> tuple[ClassTasks, ClassTasks | None]:
-        """The tasks of training, and of validation where the images leave classes out.
+        """The tasks of training, and of validation if `images.leave_out` is set.
 
         Raises:
-            InvalidInput: when the dataset cannot be had, or has fewer classes than asked for.
+            InvalidInput: when the dataset cannot be loaded or has too few classes.
         """
         training = self._tasks(name, self.images, data_root)
         if self.images.leave_out is None:

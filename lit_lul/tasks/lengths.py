@@ -1,4 +1,4 @@
-"""How long truncations and inner problems are, as functions of the outer step (appendix H.2)."""
+"""Lengths of truncations and of inner problems as functions of the outer step (appendix H.2)."""
 
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ class UnrollLength:
     last: tuple[int, int] = (8, 15)
     """Bounds from outer step `over` on."""
     over: int = 50_000
-    """Outer steps that the bounds take to move."""
+    """Outer steps from `first` to `last`."""
 
     def __post_init__(self) -> None:
         for low, high in (self.first, self.last):
@@ -38,7 +38,7 @@ class UnrollLength:
 
 @dataclass
 class ProblemLength:
-    """Inner steps that a cohort lives, from a normal whose mean and std grow together.
+    """Inner steps of an inner problem, normal with a mean and std that grow together.
 
     Raises:
         InvalidInput: for a mean below one or a negative spread.
@@ -49,7 +49,7 @@ class ProblemLength:
     last: int = 20_000
     """Mean from outer step `over` on, in inner steps."""
     over: int = 5_000
-    """Outer steps that the mean takes to grow, linearly."""
+    """Outer steps from `first` to `last`; the mean grows linearly."""
     spread: float = 1.0
     """Standard deviation as a multiple of the mean: 1 in the paper, 0 for a constant."""
 

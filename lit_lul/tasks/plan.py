@@ -1,4 +1,4 @@
-"""The plan of a truncation, and where a stream of them stands."""
+"""The plan of a truncation, and the state of a stream of them."""
 
 from dataclasses import dataclass, field
 
@@ -11,30 +11,31 @@ from lit_lul.trees import Tree, to_device
 
 @dataclass
 class Slot:
-    """Where one cohort stands."""
+    """The state of one cohort in the stream."""
 
     family: str = ""
-    """Name of its family; "" before its first truncation."""
+    """Name of the family; "" before the first truncation."""
     generation: int = -1
-    """Inner problems before the present one."""
+    """Number of the current inner problem, from 0; -1 before the first truncation."""
     truncation: int = 0
+    """Truncations of the current problem so far."""
     age: int = 0
     """Inner steps since the problem began."""
     length: int = 0
-    """Inner steps that the problem lives for."""
+    """Inner steps after which the problem ends."""
 
 
 @dataclass
 class StreamState:
-    """Where the stream of one rank stands; plain values."""
+    """The state of one rank's stream, in plain values."""
 
     outer_step: int = 0
     turn: int = 0
-    """Cohorts that have had their truncation of this outer step."""
+    """Cohorts whose truncation of this outer step is done."""
     slots: list[Slot] = field(default_factory=list)
 
     def copy(self) -> "StreamState":
-        """One that can change without this one."""
+        """A copy that shares nothing with this state."""
         return StreamState(self.outer_step, self.turn, [Slot(**vars(s)) for s in self.slots])
 
 
@@ -43,7 +44,7 @@ class Plan:
     """All that is random about one truncation, drawn on the CPU."""
 
     cohort: int
-    """Which cohort, counted over all ranks."""
+    """Number of the cohort, over all ranks."""
     fresh: bool
     """Whether the cohort starts a new inner problem."""
     age: int
@@ -53,14 +54,14 @@ class Plan:
     """Index into `TaskStream.families`."""
     source: TaskSource
     content: Tree
-    """What the source has planned."""
+    """The source's plan of the data."""
     start_seed: int
     """Seeds the state of new tasks."""
     noise_seed: int
-    """Seeds what an estimator draws."""
+    """Seeds the estimator's own draws."""
     after: StreamState | None = None
-    """Where the stream stands behind this truncation."""
+    """The state of the stream after this truncation."""
 
     def to(self, device: torch.device) -> "Plan":
-        """The same with its tensors on a device."""
+        """The plan with its tensors on a device."""
         return Plan(**vars(self) | {"content": to_device(self.content, device)})

@@ -1,4 +1,4 @@
-"""Sizes of cohorts and of what their tasks see."""
+"""Sizes of cohorts, minibatches and labelled batches."""
 
 from dataclasses import asdict, dataclass
 
@@ -7,7 +7,7 @@ from lit_lul.errors import InvalidInput
 
 @dataclass(frozen=True)
 class Sizes:
-    """Sizes of cohorts and of their minibatches.
+    """Sizes of cohorts, minibatches and labelled batches.
 
     Raises:
         InvalidInput: for a size below one.

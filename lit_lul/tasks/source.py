@@ -1,4 +1,4 @@
-"""What a source of tasks is: it plans truncations on the CPU and realises them on a device.
+"""The protocol of task sources: they plan truncations on the CPU and make them on a device.
 
 Shapes: U inner steps, T tasks, B examples, R draws, N_0 inputs.
 """
@@ -17,11 +17,11 @@ from lit_lul.tasks.sizes import Sizes
 from lit_lul.trees import Tree
 
 STEPS_AT_ONCE = 8
-"""Inner steps whose inputs are made together: enough to be fast, few enough for long rollouts."""
+"""Inner steps whose inputs are made together: enough to be fast, few enough to save memory."""
 
 
 class Family(NamedTuple):
-    """A kind of task; metrics are kept for each."""
+    """A kind of task, with metrics of its own."""
 
     name: str
     ways: int
@@ -31,21 +31,21 @@ class Family(NamedTuple):
 
 
 class Seeds(NamedTuple):
-    """Where the random numbers of one truncation come from; each is a key of `default_rng`."""
+    """Seeds of one truncation, each for `numpy.random.default_rng`."""
 
     tasks: list[int]
-    """The same for every truncation of a cohort's tasks."""
+    """The same for all truncations of a cohort's tasks."""
     truncation: list[int]
-    """This truncation's own."""
+    """Different for every truncation."""
 
 
 class TaskSource(ABC):
-    """Tasks of one number of inputs."""
+    """Tasks with a common number of inputs."""
 
     inputs: int
     """N_0."""
     families: Sequence[Family]
-    """Kinds of task; all tasks of a cohort are of one of them."""
+    """Kinds of task; all tasks of a cohort belong to one of them."""
 
     @abstractmethod
     def plan(self, family: Family, steps: int, sizes: Sizes, seeds: Seeds) -> Tree:
@@ -54,26 +54,26 @@ class TaskSource(ABC):
         Args:
             family: one of `families`.
             steps: U.
-            sizes: of the tasks.
-            seeds: all randomness follows from them.
+            sizes: sizes of the tasks.
+            seeds: determine everything random.
         """
 
     @abstractmethod
     def realise(self, plan: Tree, device: torch.device) -> tuple["Batches", Labelled]:
-        """Make what the learner and the objective see.
+        """Make the batches of the learner and the labelled examples of the objective.
 
         Args:
-            plan: what `plan` gave, on the device.
-            device: where the tensors go.
+            plan: from `plan`, on the device.
+            device: the device of the tensors.
         """
 
 
 class Batches:
-    """The minibatches of U inner steps, made a few steps at a time whenever they are iterated.
+    """The minibatches of U inner steps, made lazily, a few steps at a time.
 
     Args:
         steps: U.
-        make: gives x (steps, T, B, N_0) of a slice of the inner steps; the same every time.
+        make: returns x (steps, T, B, N_0) of a slice of the inner steps, the same every time.
     """
 
     def __init__(self, steps: int, make: Callable[[slice], Tensor]) -> None:
@@ -91,28 +91,25 @@ class Batches:
 
 
 class Source(ABC):
-    """A source of tasks as a configuration names it.
-
-    A dataclass, whose `weight` is its share of the cohorts.
-    """
+    """Configuration of a task source: a dataclass whose `weight` is its share of the cohorts."""
 
     weight: float
 
     @abstractmethod
     def load(self, name: str, data_root: str | None) -> tuple[TaskSource, TaskSource | None]:
-        """The tasks of training, and those of validation where some are kept apart.
+        """The tasks of training, and those of validation if the source has any.
 
         Args:
-            name: first part of the families' names.
+            name: prefix of the families' names.
             data_root: folder that is searched for datasets first.
 
         Raises:
-            InvalidInput: when the data cannot be had, or are too few for the tasks asked for.
+            InvalidInput: when the data cannot be loaded or are too few for the tasks.
         """
 
 
 def check_mixture(what: str, ways: Sequence[int], weight: float) -> None:
-    """Check what sources of classes have in common.
+    """Check the settings that all sources of classes have.
 
     Raises:
         InvalidInput: for ways below two, or a negative weight.

@@ -1,9 +1,9 @@
-"""The stream of truncations: which cohort, what it works on, and for how long.
+"""The stream of truncations: cohorts in turn, each with a task family, network and length.
 
 A cohort is T tasks of one family, network and age, which advance together. Everything random about
-a truncation follows from (seed, cohort, generation, truncation), and the number of its inner steps
-from (seed, outer step). So a run resumes from a few integers per cohort, ranks differ by their
-cohorts, and all cohorts of an outer step take as many inner steps.
+a truncation is determined by (seed, cohort, generation, truncation), and the number of its inner
+steps by (seed, outer step). So a run resumes from a few integers per cohort, ranks differ only by
+their cohorts, and all cohorts of an outer step take the same number of inner steps.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,22 +20,22 @@ from lit_lul.tasks.sizes import Sizes
 from lit_lul.tasks.source import Family, Seeds, TaskSource
 
 _LENGTH, _TASKS, _TRUNCATION, _STEPS, _COHORT = 1, 2, 3, 4, 5
-"""What a generator is for; part of its seed."""
+"""Purposes of random generators; part of their seeds."""
 
 
 class TaskStream:
-    """Plans truncations without end, cohorts in turn.
+    """An endless iterator over plans of truncations, one cohort after another.
 
     Args:
-        sources: of tasks.
-        networks: that cohorts draw from.
-        sizes: of cohorts and tasks.
+        sources: sources of tasks.
+        networks: networks that cohorts draw from.
+        sizes: sizes of cohorts and tasks.
         unroll_length: U as a function of the outer step.
-        problem_length: inner steps of a cohort's life as a function of the outer step.
+        problem_length: inner steps of an inner problem as a function of the outer step.
         embedding_units: E.
-        seed: all randomness follows from it.
-        rank: which of them this stream is for.
-        world: ranks, each with `sizes.cohorts` cohorts.
+        seed: determines everything random.
+        rank: rank of this stream.
+        world: number of ranks, each with `sizes.cohorts` cohorts.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class TaskStream:
         self.state = StreamState()
 
     def __iter__(self) -> Iterator[Plan]:
-        """Plan truncations behind `state`; whoever uses one says so with `used`."""
+        """Plan truncations from `state` on; call `used` for each that is part of the run."""
         state = self.state
         while True:
             state = state.copy()
@@ -75,16 +75,16 @@ class TaskStream:
             yield plan
 
     def used(self, plan: Plan) -> None:
-        """Note that a truncation is part of the run: `state_dict` counts it from now on."""
+        """Note that a truncation is part of the run, so that `state_dict` counts it."""
         if plan.after is not None:
             self.state = plan.after
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the stream stands behind the last truncation used, as plain values."""
+        """The state after the last used truncation, as plain values."""
         return asdict(self.state)
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Resume behind what `state_dict` gave, with this rank's cohorts of all `slots`."""
+        """Resume from a `state_dict`, with this rank's cohorts of all `slots`."""
         slots = [Slot(**slot) for slot in state_dict["slots"]]
         if len(slots) > self.sizes.cohorts:
             slots = slots[self.first_cohort :][: self.sizes.cohorts]
@@ -114,10 +114,10 @@ class TaskStream:
         """Plan one truncation of U = `steps` inner steps.
 
         Args:
-            cohort: its number; its stratum of networks is this one's.
+            cohort: number of the cohort, which determines its stratum of networks.
             family: name of the cohort's family.
             steps: U.
-            seeds: where the random numbers come from.
+            seeds: determine everything random.
             fresh: whether the inner problem is new.
             age: inner steps since it began.
         """
@@ -138,7 +138,7 @@ class TaskStream:
         )
 
     def rollouts(self, seed: int, steps: int, cohorts: Iterable[int]) -> Iterator[Plan]:
-        """Plan whole problems of some cohorts, each from its beginning."""
+        """Plan one truncation of `steps` inner steps for each of some cohorts, from new states."""
         for cohort in cohorts:
             rng = np.random.default_rng([seed, cohort])
             family = self.sample_family(self.strata[cohort], rng)
@@ -146,7 +146,7 @@ class TaskStream:
             yield self.plan(cohort, family, steps, seeds)
 
     def sample_family(self, stratum: Stratum, rng: np.random.Generator) -> str:
-        """One of the families within a stratum's quantiles, sorted by their inputs."""
+        """Draw a family within a stratum's quantiles, of families sorted by number of inputs."""
         weights = np.array([family.weight for _, family in self._choices])[self._by_inputs]
         shares = weights.cumsum() / weights.sum()
         place = int((shares[:-1] <= rng.uniform(*stratum.family)).sum())

@@ -1,4 +1,4 @@
-"""How this process takes memory from the system."""
+"""Settings of the C library's memory allocator."""
 
 import ctypes
 
@@ -6,11 +6,11 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
 def keep_freed_memory() -> None:
-    """Have the C library keep freed tensors for the next ones instead of returning their pages.
+    """Make glibc reuse freed memory instead of returning it to the system.
 
-    Hidden states of several tasks are larger than the 32 MiB from which glibc maps fresh pages for
-    every tensor; clearing those takes longer than computing what they hold. Other C libraries stay
-    as they are.
+    Above 32 MiB, which hidden states of several tasks exceed, glibc maps new pages for every
+    tensor, and clearing them takes longer than computing the tensor. Other C libraries are not
+    affected.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

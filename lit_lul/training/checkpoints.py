@@ -1,4 +1,4 @@
-"""Lightning's checkpoints, written whole or not at all, with θ beside them."""
+"""Checkpoints of runs, written atomically, with a file of θ beside them."""
 
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from lit_lul.training.loggers import run_folder
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Lightning's checkpoints, written whole or not at all, read without unpickling objects."""
+    """Lightning's checkpoints, written atomically and read without unpickling objects."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
@@ -32,18 +32,18 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Write a checkpoint.
 
         Raises:
-            InvalidInput: when the file cannot be written; an earlier file of that name stays.
+            InvalidInput: when the file cannot be written; an earlier file of that name is kept.
         """
         with replace_file(Path(path)) as temporary:
             try:
                 torch.save(checkpoint, temporary)
-            except RuntimeError as error:  # torch's word for a full disk
+            except RuntimeError as error:  # what torch raises for a full disk
                 raise OSError(str(error).splitlines()[0]) from error
 
     def load_checkpoint(
         self, path: Any, map_location: Any = "cpu", weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """Read a checkpoint; of a file of θ alone, what `validate` and `test` need.
+        """Read a checkpoint, or from a file of θ what `validate` and `test` need of one.
 
         Raises:
             InvalidInput: when the file is missing, truncated, or neither of the two.
@@ -58,7 +58,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             }
         try:
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch raises unlike types for unlike damage
+        except Exception as error:  # torch raises many types for damaged files
             reason = str(error).splitlines()[0]
             raise InvalidInput(f"{path}: expected a checkpoint of a run ({reason})") from error
         if not isinstance(checkpoint, dict) or "learner" not in checkpoint:
@@ -67,7 +67,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def settings_within(path: Path | str) -> Stored:
-    """Class and settings of the learner whose θ a checkpoint or a file of θ holds.
+    """Class and settings of the learner in a checkpoint or a file of θ.
 
     Raises:
         InvalidInput: when it is missing, damaged, or neither of the two.
@@ -79,12 +79,12 @@ def settings_within(path: Path | str) -> Stored:
 
 
 class RunCheckpoint(Checkpoint):
-    """Saves the run and its θ every so many outer steps and at the end.
+    """Saves the run and its θ at a fixed interval and at the end.
 
-    Writes `last.ckpt` and `theta.safetensors` into the folder `checkpoints` of the run.
+    Writes `last.ckpt` and `theta.safetensors` into the run's folder `checkpoints`.
 
     Args:
-        every_n_outer_steps: how often.
+        every_n_outer_steps: outer steps between checkpoints.
     """
 
     def __init__(self, every_n_outer_steps: int = 100) -> None:
@@ -94,20 +94,20 @@ class RunCheckpoint(Checkpoint):
         self._saved_at = 0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Agree with all ranks on the folder, and clear it of what a killed run left half done."""
+        """Agree with all ranks on the folder, and delete incomplete files of a killed run."""
         self.folder = run_folder(trainer) / "checkpoints"
         if stage == "fit" and trainer.is_global_zero:
             for left in self.folder.glob(".*-last.ckpt"):
                 left.unlink()
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
-        """Save when it is time, and before the run stops; between outer steps alone."""
+        """Save when due and before the run stops; only between outer steps."""
         due = pl_module.stopping or trainer.global_step % self.every_n_outer_steps == 0
         if due and pl_module.turn == 0:
             self._save(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save where the run ends."""
+        """Save at the end of the run."""
         self._save(trainer, pl_module)
 
     def _save(self, trainer: Trainer, pl_module: Any) -> None:
@@ -120,23 +120,23 @@ class RunCheckpoint(Checkpoint):
 
 
 class StartFrom(Callback):
-    """Begins a new run with the θ and the optimizer's state of another one.
+    """Starts a new run with the θ and optimizer state of another one.
 
-    Tasks, schedules and rates are those of the new run's configuration, and cohorts are new; to
-    resume a run as it was is what `--ckpt_path` is for.
+    Tasks, schedules and rates are those of the new configuration, and cohorts are new. To resume a
+    run, use `--ckpt_path`.
 
     Args:
-        path: `last.ckpt` of the other run, or a file of θ alone.
+        path: `last.ckpt` of the other run, or a file of θ.
     """
 
     def __init__(self, path: str) -> None:
         self.path = path
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Load θ, unless this run itself is resumed.
+        """Load θ, unless this run is itself resumed.
 
         Raises:
-            InvalidInput: when the file is missing, damaged or of a learner of other settings.
+            InvalidInput: when the file is missing, damaged or of a learner with other settings.
         """
         if trainer.global_step > 0:
             return

@@ -16,28 +16,27 @@ from lit_lul.training.loaders import Item, RolloutLoader, StreamLoader
 from lit_lul.training.truncations import CohortTruncation, realise
 
 ROLLOUT_SEED = {"validate": 1, "test": 2}
-"""Keeps the tasks of validation and test apart from each other and the same in every run."""
+"""Seeds of the tasks of validation and test: different, and the same in every run."""
 
 
 class TaskDataModule(LightningDataModule):
-    """Samples cohorts of tasks from any number of sources.
+    """Lightning's datamodule: truncations of cohorts of tasks, from any number of sources.
 
-    An outer step takes one truncation of every cohort in flight, on every rank; cohorts take turns
-    within it. Validation and test roll out fresh cohorts of characters and classes that training
-    never sees.
+    An outer step takes one truncation of every cohort in flight, in turn, on every rank.
+    Validation and test roll out new cohorts of characters and classes that training never sees.
 
     Args:
         embedding_units: E, units of the networks' top layer; the learner's own.
-        seed: the run's seed; with it all data of a run is determined.
-        sources: of tasks, each under a name of its own.
-        data_root: folder that holds datasets under their hub names, searched first; null for the
+        seed: the run's seed, which determines all its data.
+        sources: task sources by name.
+        data_root: folder of datasets under their hub names, searched first; null for the
             environment variable LIT_LUL_DATA.
         sizes: sizes of cohorts and minibatches.
-        networks: that cohorts draw from.
+        networks: networks that cohorts draw from.
         unroll_length: inner steps of a truncation, as a function of the outer step.
         problem_length: inner steps of a cohort's life, as a function of the outer step.
         validation_cohorts: cohorts that validation and test roll out.
-        validation_steps: inner steps that they are rolled out for.
+        validation_steps: inner steps of these rollouts.
 
     Raises:
         InvalidInput: for numbers below one.
@@ -90,7 +89,7 @@ class TaskDataModule(LightningDataModule):
         rank: int = 0,
         world: int = 1,
     ) -> TaskStream:
-        """A stream of truncations, configured as the run's."""
+        """A stream of truncations with this configuration."""
         return TaskStream(
             sources,
             self.networks,
@@ -104,7 +103,7 @@ class TaskDataModule(LightningDataModule):
         )
 
     def train_dataloader(self) -> StreamLoader:
-        """One truncation after another, without end or for the trainer's outer steps."""
+        """The stream of truncations, endless or as long as the trainer's outer steps."""
         trainer = self.trainer
         assert trainer is not None, "set by the trainer"
         rank, world = trainer.global_rank, trainer.world_size
@@ -114,15 +113,15 @@ class TaskDataModule(LightningDataModule):
         return self._loader
 
     def val_dataloader(self) -> list[RolloutLoader]:
-        """Whole problems of fresh cohorts, the same in every run."""
+        """Rollouts of new cohorts, the same in every run."""
         return [self._rollouts("validate")]
 
     def test_dataloader(self) -> list[RolloutLoader]:
-        """As `val_dataloader`, other tasks."""
+        """As `val_dataloader`, with other tasks."""
         return [self._rollouts("test")]
 
     def cohort_settings(self) -> dict[str, Any]:
-        """What the state of a cohort depends on, as plain values; weights do not count."""
+        """All settings that a cohort's state depends on, as plain values; weights do not count."""
         assert self.trainer is not None, "set by the trainer"
         return {
             "data.seed": self.seed,
@@ -139,11 +138,11 @@ class TaskDataModule(LightningDataModule):
     def transfer_batch_to_device(
         self, batch: Item, device: torch.device, dataloader_idx: int
     ) -> Item:
-        """Move a plan."""
+        """Move a plan to the device."""
         return Item(batch.plan.to(device), batch.counted)
 
     def on_after_batch_transfer(self, batch: Item, dataloader_idx: int) -> CohortTruncation:
-        """Realise the plan on the device, and note how far training has come."""
+        """Make the tensors of the plan on the device, and note it as used."""
         if batch.plan.after is not None:
             self._loader.stream.used(batch.plan)
         assert self.trainer is not None, "set by the trainer"
@@ -164,7 +163,7 @@ class TaskDataModule(LightningDataModule):
         return [training for training, _ in loaded], validation
 
     def _rollouts(self, stage: str) -> RolloutLoader:
-        """A rank's share of the cohorts; one without any repeats the first, uncounted."""
+        """Rollouts of this rank's cohorts; a rank without any repeats the first, uncounted."""
         assert self.trainer is not None, "set by the trainer"
         sizes = replace(self.sizes, cohorts=self.validation_cohorts)
         stream = self.stream(self.validation, sizes)

@@ -1,4 +1,4 @@
-"""Lightning's loaders: the stream of a run, and rollouts."""
+"""Data loaders for Lightning: the stream of a run, and rollouts."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,10 +9,10 @@ from lit_lul.training.ranks import gather
 
 
 class Item:
-    """What a loader gives: a plain object, which Lightning passes on as it is.
+    """One item of a loader; a plain object, which Lightning passes on unchanged.
 
     Args:
-        plan: of a truncation.
+        plan: the plan of a truncation.
         counted: whether metrics count it.
     """
 
@@ -21,18 +21,18 @@ class Item:
 
 
 class StreamLoader:
-    """Lightning's loader of a stream, which it can save and resume.
+    """Loads a stream of truncations; Lightning saves and resumes it.
 
     Args:
-        stream: of this rank.
-        length: truncations of the whole run, counted from its very start; None for no end.
+        stream: this rank's stream.
+        length: truncations of the complete run, counted from its start; None for no end.
     """
 
     def __init__(self, stream: TaskStream, length: int | None) -> None:
         self.stream, self.length = stream, length
 
     def __iter__(self) -> Iterator[Item]:
-        """Plans behind the last truncation used; all of them count."""
+        """Plans from the last used truncation on; all of them count."""
         return (Item(plan, True) for plan in self.stream)
 
     def __len__(self) -> int:
@@ -46,22 +46,22 @@ class StreamLoader:
         return self.length
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the run stands; ranks call it together, rank 0 gets the cohorts of all of them."""
+        """The state of the stream; all ranks must call it, rank 0 gets all ranks' cohorts."""
         mine = self.stream.state_dict()
         return mine | {"slots": [slot for rank in gather(mine) for slot in rank["slots"]]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Resume there, with this rank's cohorts."""
+        """Resume from a state, with this rank's cohorts."""
         self.stream.load_state_dict(state_dict)
 
 
 class RolloutLoader:
-    """Whole problems of some cohorts, each from its beginning.
+    """Loads one long truncation of each of some cohorts, from new states.
 
     Args:
-        stream: with as many cohorts as all ranks roll out.
-        seed: of the tasks.
-        steps: inner steps of each.
+        stream: its number of cohorts must be that of all ranks together.
+        seed: seed of the tasks.
+        steps: inner steps of each rollout.
         mine: numbers of this rank's cohorts.
     """
 
@@ -74,5 +74,5 @@ class RolloutLoader:
         return (Item(plan, bool(self.mine)) for plan in plans)
 
     def __len__(self) -> int:
-        """Cohorts to roll out."""
+        """Number of rollouts."""
         return len(self.mine) or 1

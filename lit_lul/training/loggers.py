@@ -1,4 +1,4 @@
-"""What a run is logged to: a CSV log that survives resuming; loggers that take its settings."""
+"""Logging: a CSV log that survives resuming, and settings for all loggers."""
 
 import csv
 import json
@@ -15,12 +15,12 @@ from lit_lul.files.atomic import not_written, replace_file
 
 
 def run_folder(trainer: Trainer) -> Path:
-    """Where a run writes: rank 0's choice. All ranks call it together."""
+    """The folder of a run, chosen by rank 0. All ranks must call it."""
     return Path(trainer.log_dir or trainer.default_root_dir)
 
 
 def log_metrics(trainer: Trainer, metrics: dict[str, float]) -> None:
-    """Hand metrics to all loggers at once, at the outer step, and have them written.
+    """Log metrics with all loggers at the current outer step, and flush them.
 
     Raises:
         InvalidInput: when a log cannot be written.
@@ -32,14 +32,14 @@ def log_metrics(trainer: Trainer, metrics: dict[str, float]) -> None:
 
 
 class RunCSVLogger(CSVLogger):
-    """Lightning's CSVLogger, but a run that is resumed keeps the rows it goes on from."""
+    """Lightning's CSVLogger, except that a resumed run keeps its earlier rows."""
 
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:
         """The writer of `metrics.csv`."""
         if self._experiment is None:
-            self._experiment = _GoingOnWriter(log_dir=self.log_dir)
+            self._experiment = _ResumingWriter(log_dir=self.log_dir)
         return self._experiment
 
     def save(self) -> None:
@@ -52,17 +52,17 @@ class RunCSVLogger(CSVLogger):
             super().save()
 
 
-class _GoingOnWriter(ExperimentWriter):
-    """Appends to the file that is there.
+class _ResumingWriter(ExperimentWriter):
+    """Appends to an existing file.
 
-    Rows at and after the first step that is logged were written by a run that this one replaces:
-    they are dropped then, and not before.
+    Rows from the first newly logged step on come from the interrupted run: they are dropped when
+    that step is logged, not before.
     """
 
     _opened = False
 
     def _check_log_dir_exists(self) -> None:
-        """Leave an existing file alone, where Lightning's writer deletes it."""
+        """Keep an existing file; Lightning's writer would delete it."""
 
     def log_metrics(self, metrics_dict: dict[str, float], step: int | None = None) -> None:
         """Add a row, which `save` appends to the file."""
@@ -86,20 +86,20 @@ class _GoingOnWriter(ExperimentWriter):
 
 
 def _step(row: dict[str, Any]) -> float:
-    """The row's step; of a row cut short by a crash, one that no run keeps."""
+    """The row's step; infinity, so that it is dropped, for a row truncated by a crash."""
     step = row.get("step") or ""
     return int(step) if step.isdigit() and None not in row.values() else float("inf")
 
 
 class RunConfig(SaveConfigCallback):
-    """Writes `config.yaml` into the run's folder, and hands its values to all other loggers.
+    """Writes `config.yaml` into the run's folder, and passes its values to remote loggers.
 
-    Loggers of files have `config.yaml` beside them; the others, W&B and the like, get every setting
-    as a value of its own, to sort and filter runs by.
+    File loggers have `config.yaml` beside their logs; others, such as W&B, get every setting as a
+    separate value, by which runs can be sorted and filtered.
     """
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Hand the configuration over, as nested plain values."""
+        """Pass the configuration on as nested plain values."""
         config = json.loads(self.parser.dump(self.config, format="json", skip_none=False))
         for logger in trainer.loggers:
             if not isinstance(logger, CSVLogger | TensorBoardLogger):

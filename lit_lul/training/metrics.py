@@ -1,4 +1,4 @@
-"""Running means of what meta-training measures."""
+"""Running means of meta-loss and accuracy, per task family."""
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ class FamilyMeans(Metric):
     """Mean of a value per task family, over all tasks since the last reset.
 
     Args:
-        families: names, in the order of the indices that `update` is given.
+        families: names, in the order of the indices passed to `update`.
     """
 
     total: Tensor
@@ -24,15 +24,15 @@ class FamilyMeans(Metric):
         self.add_state("count", zeros.clone(), dist_reduce_fx="sum", persistent=True)
 
     def update(self, value: Tensor, family: int) -> None:
-        """Add the values of T tasks (T,) of one family; those not finite are left out."""
+        """Add the values of T tasks (T,) of one family, except values that are not finite."""
         finite = value.isfinite()
         self.total[family] += value.double().masked_fill(~finite, 0).sum()
         self.count[family] += finite.sum()
 
     def compute(self) -> dict[str, Tensor]:
-        """The mean of all tasks under "", and of every family that was seen under its name.
+        """The mean of all tasks as "", and of every family that was seen by its name.
 
-        Under "families" the mean of the latter: however often a family is drawn, it counts once.
+        "families" is the mean of the family means, in which every family counts once.
         """
         seen = self.count > 0
         means = {
@@ -46,10 +46,10 @@ class FamilyMeans(Metric):
 
 
 class UnrollMetrics(nn.Module):
-    """What the truncations of one stage scored: meta-loss and few-shot accuracy.
+    """Meta-loss and few-shot accuracy of the truncations of one stage.
 
     Args:
-        stage: first part of the names that values are logged under.
+        stage: prefix of the logged names.
         families: names of the task families.
     """
 
@@ -59,12 +59,12 @@ class UnrollMetrics(nn.Module):
         self.meta_loss, self.accuracy = FamilyMeans(families), FamilyMeans(families)
 
     def update(self, loss: Tensor, accuracy: Tensor, family: int) -> None:
-        """Add what T tasks of one family scored, (T,) each."""
+        """Add the scores of T tasks of one family, (T,) each."""
         self.meta_loss.update(loss, family)
         self.accuracy.update(accuracy, family)
 
     def summarise(self) -> dict[str, Tensor]:
-        """Means since the last call, over all tasks and by family, by the names to log under."""
+        """Means since the last call, over all tasks and by family, by logged name."""
         means: dict[str, Tensor] = {}
         for name, metric in (("meta_loss", self.meta_loss), ("accuracy", self.accuracy)):
             for family, value in metric.compute().items():

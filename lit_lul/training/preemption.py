@@ -1,4 +1,4 @@
-"""Runs that are asked to stop: they finish the outer step, save and leave."""
+"""Stopping a run by a signal: it finishes the outer step, saves and exits."""
 
 import os
 import signal
@@ -10,20 +10,20 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch import Callback
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-"""What a cluster or a person asks a run to stop with."""
+"""Signals that stop a run."""
 
 
 class StopOnSignal(Callback):
-    """Has a fit stop after the current outer step when a signal asks for it.
+    """Stops a fit after the current outer step when a signal arrives.
 
-    One rank that is asked is enough: the module tells the others together with the gradients, so
-    that all save the same outer step. Asking again changes nothing.
+    A signal to one rank is enough: the module tells the others together with the gradients, so
+    that all stop at the same outer step. Further signals change nothing.
     """
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take over from Lightning, which would save another kind of checkpoint, or none.
+        """Replace Lightning's signal handlers, which would save another checkpoint or none.
 
-        Lightning gives all signals back at the end.
+        Lightning restores all handlers at the end.
         """
         module: Any = pl_module
 
@@ -35,25 +35,25 @@ class StopOnSignal(Callback):
 
         for number in SIGNALS:
             signal.signal(number, note)
-        # Lightning has rank 0 tell the others before every truncation whether it was asked to stop;
-        # they would wait for each other as often
+        # Lightning broadcasts before every truncation whether rank 0 got a signal, which would
+        # synchronise the ranks each time
         loop: Any = trainer.fit_loop.epoch_loop
         loop._broadcast_sigterm_tensor = _nothing
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """End the ranks that this process has started: they would wait for it."""
+        """Kill the ranks that this process has started: they would wait for it."""
         launcher = trainer.strategy.launcher
         if launcher is not None and not isinstance(exception, Stopped):
             launcher.kill(signal.SIGKILL)
 
 
 class Stopped(SystemExit):
-    """A run that has saved and ends because a signal asked for it.
+    """Exits a run that was stopped by a signal, after it has saved.
 
-    Its exit status is 128 and the signal's number, as of a process that the signal ended. A rank
-    that another one has started leaves that to it.
+    The exit status is 128 plus the signal's number, as for a process killed by it, and 0 on ranks
+    that another rank has started.
 
     Args:
         trainer: the run's.
@@ -68,4 +68,4 @@ class Stopped(SystemExit):
 
 
 def _nothing() -> None:
-    """In place of what is not to be done."""
+    """Do nothing."""

@@ -12,21 +12,21 @@ SHOWN = {
     "train/memory_gib": "GiB",
     "train/hours_left": "hours left",
 }
-"""Metrics beside the bar, and their short names."""
+"""Short names of the metrics shown beside the bar."""
 
 
 class OuterStepProgressBar(RichProgressBar):
-    """Rich progress bar over the truncations of a run, which names the outer step."""
+    """Rich progress bar over the truncations of a run, labelled with the outer step."""
 
     @property
     def total_train_batches(self) -> int | float:
-        """Truncations of the whole run."""
+        """Truncations of the complete run."""
         return self.trainer.num_training_batches
 
     def get_metrics(
         self, trainer: Trainer, pl_module: LightningModule
     ) -> dict[str, int | str | float | dict[str, float]]:
-        """The metrics that are worth a look all the time."""
+        """The metrics of `SHOWN`, by their short names."""
         items = super().get_metrics(trainer, pl_module)
         return {short: items[name] for name, short in SHOWN.items() if name in items}
 

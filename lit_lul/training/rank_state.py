@@ -1,4 +1,4 @@
-"""What a checkpoint holds of every rank, and what a rank goes on from."""
+"""State of all ranks in one checkpoint: joined on saving, split on resuming."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,12 +15,12 @@ from lit_lul.trees import to_device
 def join_ranks(
     cohorts: Mapping[int, Carry], sums: Mapping[str, Tensor], turn: int
 ) -> dict[str, Any]:
-    """What rank 0 saves of all ranks, as plain values. All ranks call it together.
+    """The state of all ranks on rank 0, as plain values. All ranks must call it.
 
     Args:
-        cohorts: what this rank's cohorts carry, by number.
-        sums: what this rank has a part of and all together the whole, by name.
-        turn: cohorts of every rank that have had their truncation of the current outer step.
+        cohorts: carries of this rank's cohorts, by number.
+        sums: this rank's parts of sums over all ranks, by name.
+        turn: cohorts of each rank whose truncation of the current outer step is done.
     """
     mine: dict[str, dict[Any, Any]] = {
         "cohorts": to_device(dict(cohorts), torch.device("cpu")),
@@ -37,23 +37,23 @@ def join_ranks(
 def own_part(
     source: str, checkpoint: dict[str, Any], size: int, rank: int, ranks: int
 ) -> tuple[dict[int, Carry], dict[str, Tensor], int]:
-    """What a rank goes on from, of a checkpoint of as many cohorts in total.
+    """The part of a checkpoint that one rank resumes from; the total of cohorts must be the same.
 
-    Of another number of ranks, Lightning's count of truncations in the checkpoint is changed to
-    what it would be of this number.
+    If the number of ranks differs, Lightning's count of truncations in the checkpoint is changed
+    to what it would be with the new number.
 
     Args:
-        source: what errors call the checkpoint.
-        checkpoint: what `join_ranks` gave, within Lightning's checkpoint.
-        size: cohorts of every rank.
-        rank: the one that goes on.
-        ranks: how many go on.
+        source: name of the checkpoint in errors.
+        checkpoint: Lightning's checkpoint, with the items of `join_ranks`.
+        size: cohorts per rank.
+        rank: the rank that resumes.
+        ranks: number of ranks that resume.
 
     Returns:
         Its cohorts, sums and turn, as in `join_ranks`.
 
     Raises:
-        InvalidInput: for another number of ranks in the middle of an outer step.
+        InvalidInput: when another number of ranks saved it in the middle of an outer step.
     """
     before, turn = len(checkpoint["sums"]), checkpoint["turn"]
     if before != ranks:
@@ -75,15 +75,15 @@ def own_part(
 def redistribute(
     sums: Sequence[dict[str, Tensor]], rank: int, world_size: int
 ) -> dict[str, Tensor]:
-    """What a rank goes on from, of sums that every rank of an earlier run held a part of.
+    """The parts of sums over ranks that one rank resumes with.
 
-    With as many ranks as before each has its own part back; with another number, rank 0 has the
-    whole and the others start at zero.
+    If the number of ranks is unchanged, each gets its own parts back; otherwise rank 0 gets the
+    totals and the others zeros.
 
     Args:
-        sums: the parts by name, (...) each, by rank.
-        rank: the one that goes on.
-        world_size: ranks that go on.
+        sums: the parts of every rank by name, (...) each.
+        rank: the rank that resumes.
+        world_size: number of ranks that resume.
     """
     if len(sums) == world_size:
         return sums[rank]

@@ -1,4 +1,4 @@
-"""How the ranks of a run put their values together."""
+"""Communication between the ranks of a run."""
 
 from typing import Any, TypeVar
 
@@ -9,16 +9,16 @@ T = TypeVar("T")
 
 
 def reduce(value: Tensor, op: dist.ReduceOp.RedOpType = dist.ReduceOp.SUM) -> Tensor:
-    """The sum, or what `op` says, of every rank's value (...), in one round; it is overwritten."""
+    """All-reduce of every rank's value (...), by default the sum; overwrites `value`."""
     if dist.is_initialized():
         dist.all_reduce(value, op)
     return value
 
 
 def gather(value: T) -> list[T]:
-    """Every rank's value on rank 0, by rank; nothing on the others. All ranks call it together.
+    """All ranks' values on rank 0, by rank; an empty list on others. All ranks must call it.
 
-    Tensors within the value should be on the CPU: they go through memory, not through devices.
+    Tensors within the value should be on the CPU.
     """
     if not dist.is_initialized():
         return [value]

@@ -30,12 +30,12 @@ def last_run(root: Path) -> int:
 
 
 def claim_version(root: Path) -> int:
-    """Make the folder of a new run, which no run that starts at the same time gets as well.
+    """Create the folder of a new run and return its number; safe when runs start concurrently.
 
-    Rank 0 makes it; the others log where rank 0 does.
+    Only rank 0 creates it; other ranks log to its folder.
 
     Raises:
-        InvalidInput: when a folder cannot be made.
+        InvalidInput: when a folder cannot be created.
     """
     version = max(versions(root), default=-1) + 1
     if getattr(rank_zero_only, "rank", None):

@@ -1,4 +1,4 @@
-"""How fast a run goes, how much memory it takes and how long it has left."""
+"""Speed and memory use of a run."""
 
 import re
 import time
@@ -8,13 +8,13 @@ import torch
 
 
 class Throughput:
-    """Counts inner steps and outer steps since the last look at the clock."""
+    """Counts inner and outer steps per second."""
 
     def __init__(self) -> None:
         self._inner_steps, self._outer_steps, self._since = 0, 0, time.perf_counter()
 
     def count(self, inner_steps: int = 0, outer_steps: int = 0) -> None:
-        """Add what was done: inner steps, of one task each, and outer steps."""
+        """Add completed steps; inner steps are counted per task."""
         self._inner_steps += inner_steps
         self._outer_steps += outer_steps
 
@@ -28,10 +28,10 @@ class Throughput:
 
 
 def peak_memory(device: torch.device) -> float:
-    """The most memory that this process has had so far, in GiB.
+    """Peak memory of this process so far, in GiB.
 
-    Of a GPU what was allocated there, else the resident size of the process; nan where the system
-    does not tell.
+    On a GPU the memory allocated there, else the resident size of the process; NaN where the system
+    does not report it.
     """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30

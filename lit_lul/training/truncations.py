@@ -12,10 +12,10 @@ from lit_lul.trees import map_tensors
 
 
 class CohortTruncation(NamedTuple):
-    """One truncation and whose it is: what a training step is called with."""
+    """A truncation and its cohort: the argument of a training step."""
 
     cohort: int
-    """Which cohort, counted over all ranks."""
+    """Number of the cohort, over all ranks."""
     fresh: bool
     """Whether it starts a new inner problem."""
     age: int
@@ -23,7 +23,7 @@ class CohortTruncation(NamedTuple):
     family: int
     """Index of the task family."""
     counted: bool
-    """False for a rollout that another rank has as well."""
+    """False for a rollout that another rank does as well."""
     truncation: Truncation
 
 
@@ -33,9 +33,9 @@ def realise(
     """Make the tensors of a truncation.
 
     Args:
-        plan: on the device.
-        device: that trains.
-        dtype: of θ, which inputs and targets take.
+        plan: its plan, on the device.
+        device: the device that trains.
+        dtype: dtype of θ, inputs and targets.
         tasks: T.
         counted: whether metrics count it.
     """

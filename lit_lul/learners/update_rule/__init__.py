@@ -1,4 +1,4 @@
-"""The unsupervised update rule of Metz et al. 2018, a learner."""
+"""The unsupervised update rule of Metz et al. 2018 as a learner."""
 
 from lit_lul.learners.update_rule.algorithm import UnsupervisedUpdate
 from lit_lul.learners.update_rule.settings import PAPER, UpdateSettings

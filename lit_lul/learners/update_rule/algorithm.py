@@ -24,20 +24,20 @@ from lit_lul.precision import forbid_tf32, full_precision
 
 
 class UpdateState(TypedDict):
-    """What the update rule carries for T tasks; index l - 1 holds layer l."""
+    """The state of `UnsupervisedUpdate` for T tasks; index l - 1 holds layer l."""
 
     params: MLPParams
     """φ: W^l and b^l."""
     backward_weights: tuple[Tensor, ...]
-    """V^l, (T, N_{l-1}, N_l): they carry the error signal down (App. 34)."""
+    """V^l, (T, N_{l-1}, N_l), which propagate the error signal down (App. 34)."""
 
 
 @register
 class UnsupervisedUpdate(Learner):
     """The paper's learner: a neuron-local rule that trains MLPs without labels.
 
-    Under autocast its hidden states and what is read from them are of the lower type; φ, the
-    activations and the planes keep their own.
+    Under autocast, hidden states and their readouts have the lower precision; φ, activations and
+    planes keep their dtype.
 
     Args:
         settings: sizes of θ and form of the rule; the default is the released form.
@@ -71,7 +71,7 @@ class UnsupervisedUpdate(Learner):
         """Check that the network is an MLP with the rule's E units in its top layer.
 
         Raises:
-            InvalidInput: naming what the network has and what the rule expects.
+            InvalidInput: if not, naming what the network has and what the rule expects.
         """
         if not isinstance(network, MLP):
             raise InvalidInput(
@@ -80,13 +80,13 @@ class UnsupervisedUpdate(Learner):
         super().check(network)
 
     def prepare(self, compile: bool) -> None:
-        """Choose the kernels of the norms: compiled where `compile` asks for it, and on a GPU.
+        """Choose the kernels of the norms: compiled if `compile` is true, and always on a GPU.
 
-        On a GPU the others copy their input. Where nothing can be compiled there and `compile`
-        is false, they stay, and a warning says so. Convolutions there leave TF32 alone.
+        On a GPU the eager norms copy their input, so they are used, with a warning, only where
+        compilation fails and `compile` is false. TF32 is disabled on GPUs.
 
         Raises:
-            InvalidInput: when `compile` is true and nothing can be compiled.
+            InvalidInput: when `compile` is true and compilation fails.
         """
         on_gpu = self.merge.device.type == "cuda"
         if on_gpu:
@@ -101,7 +101,7 @@ class UnsupervisedUpdate(Learner):
             warnings.warn(f"slower norms on the GPU: {error}", stacklevel=2)
 
     def start(self, network: Network, tasks: int, generator: torch.Generator) -> UpdateState:
-        """φ as the network draws it, and V drawn as W is, in the type of θ."""
+        """A state with newly drawn φ, and V from the distribution of W, in the dtype of θ."""
         dtype = self.merge.dtype
         params: MLPParams = network.init(tasks, generator, dtype)
         return {
@@ -135,7 +135,7 @@ class UnsupervisedUpdate(Learner):
     def propagate(
         self, state: UpdateState, activations: Activations
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """Carry the error signal down the network (G.4.1).
+        """Propagate the error signal down the network (G.4.1).
 
         Returns:
             d: d^0..d^L, (T, N_l, B, D).
@@ -163,7 +163,7 @@ class UnsupervisedUpdate(Learner):
     def compute_update(
         self, state: UpdateState, activations: Activations, h: Sequence[Tensor]
     ) -> Update:
-        """ΔW, Δb and ΔV of every layer from the hidden states (G.5, G.6)."""
+        """ΔW, Δb and ΔV of all layers, computed from the hidden states (G.5, G.6)."""
         weights, biases, backward_weights = [], [], []
         for layer in range(1, len(h)):
             weight = state["params"]["weights"][layer - 1]
@@ -185,7 +185,7 @@ class UnsupervisedUpdate(Learner):
         return Update(tuple(weights), tuple(biases), tuple(backward_weights))
 
     def _normalise_error(self, d: Tensor) -> Tensor:
-        """Scale d (T, N, B, D) to mean square 1, in its own type (App. 35)."""
+        """Scale d (T, N, B, D) to mean square 1, keeping its dtype (App. 35)."""
         if self.settings.error_norm == "tensor":
             scale = torch.rsqrt(d.square().mean((1, 2, 3), keepdim=True))
         else:

@@ -11,7 +11,7 @@ from lit_lul.learners.update_rule.planes import planes_with, symmetric_part
 
 
 class LowRankReadouts(nn.Module):
-    """All linear readouts of h: those of every plane, and the bias update.
+    """All linear readouts of h: those of every plane and that of the bias update.
 
     Rows of the weight, P for each readout: for h as the layer below, one for each plane with a
     readout `between`, then two for each `lower`; for h as the layer above, one for each `between`,
@@ -41,11 +41,11 @@ class LowRankReadouts(nn.Module):
         self.bias = nn.Parameter(torch.zeros(rows)) if bias else None
 
     def below(self, h: Tensor) -> Tensor:
-        """Read h^{l-1} (T, N_v, B, H) out for the weights above it: (readouts, T, N_v, B·P)."""
+        """Readouts of h^{l-1} (T, N_v, B, H) for the weights above it: (readouts, T, N_v, B·P)."""
         return self._split(self._read(h, slice(0, self.n_below * self.channels)))
 
     def above(self, h: Tensor) -> tuple[Tensor, Tensor]:
-        """Read h^l (T, N_u, B, H) out for the weights below it and for b^l.
+        """Readouts of h^l (T, N_u, B, H) for the weights below it and for b^l.
 
         Returns:
             above: (readouts, T, N_u, B·P).
@@ -64,7 +64,7 @@ class LowRankReadouts(nn.Module):
         return parts.permute(3, 0, 1, 2, 4).flatten(3)
 
     def products(self, below: Tensor, above: Tensor) -> dict[str, Tensor]:
-        """LowRR of every plane that has one, for the weights between two layers.
+        """The low-rank products lowRR of all planes that have one, for one layer of weights.
 
         Args:
             below: readouts of h^{l-1}, (readouts, T, N_v, B·P).

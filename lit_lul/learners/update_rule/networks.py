@@ -1,8 +1,8 @@
 """The two networks of θ, topD (G.7) and computeH (G.8): convolutions over batch and units.
 
-Shapes: T tasks, N units, B examples, C channels. Everything here is (T, N, B, C) in memory. Seen as
-images of N × B pixels in channels-last order, a convolution along one axis is `conv2d`: it runs
-without copies, and tasks never mix. Under autocast all hidden states are of its type.
+Shapes: T tasks, N units, B examples, C channels. All tensors are (T, N, B, C) in memory. Viewed as
+channels-last images of N × B pixels, a convolution along one axis is a `conv2d`, which needs no
+copies and never mixes tasks. Under autocast all hidden states have its dtype.
 """
 
 import math
@@ -18,13 +18,13 @@ from lit_lul.precision import full_precision
 
 
 def init_fan_in(weight: Tensor, fan_in: int) -> None:
-    """Fill with a normal of std 1/√fan_in, cut at two standard deviations."""
+    """Fill with a normal of std 1/√fan_in, truncated at two standard deviations."""
     std = 1 / math.sqrt(fan_in)
     nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std)
 
 
 class AxisConv(nn.Module):
-    """1-D convolution along the batch or the units, zero padded to keep the length."""
+    """1-D convolution along the batch or the units, zero-padded to keep the length."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class AxisConv(nn.Module):
 class ConvNormRelu(nn.Module):
     """A convolution along one axis, then `Norm`, then relu.
 
-    The bias that the paper gives the convolution is left out: the norm takes it away again.
+    The convolution has no bias, unlike in the paper: the norm would remove it.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class ConvNormRelu(nn.Module):
 
 
 class TopSignal(nn.Module):
-    """topD: the error signal at the top, from the embedding alone (App. 65-79).
+    """topD: the error signal at the top, a function of the embedding (App. 65-79).
 
     Two of its layers take the E units as channels, which fixes E in θ.
     """
@@ -86,7 +86,7 @@ class TopSignal(nn.Module):
         self.readout = AxisConv("batch", top_channels, error_channels)
 
     def forward(self, embedding: Tensor) -> Tensor:
-        """d^L (T, E, B, D) of x^L (T, E, B), in full precision: all else starts from it."""
+        """d^L (T, E, B, D) of x^L (T, E, B), in full precision: everything else depends on it."""
         with full_precision(embedding):
             m = self.gather(embedding.unsqueeze(-1))
             m = self.mix_units(m.transpose(1, 3).contiguous())
@@ -96,7 +96,7 @@ class TopSignal(nn.Module):
 
 
 class Residual(nn.Module):
-    """ConvB, then twice ConvU of it added to it: half of the released computeH."""
+    """ConvB, then a residual branch of two ConvU: half of the released computeH."""
 
     def __init__(self, channels_in: int, channels: int) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
-"""Norm of hidden states, alone or with the relu behind it, and its two compiled kernels.
+"""The norm of hidden states, with or without a relu, and its compiled kernels.
 
-What automatic differentiation keeps and reads again of a normalisation costs more than the
-convolutions in between. So `compile_norms` replaces it by a forward and a backward written out here
-in plain PyTorch, each compiled into loops that read their input twice.
+What automatic differentiation saves and reads for a normalisation costs more time than the
+convolutions do. So `compile_norms` replaces it by a forward and a backward pass written in plain
+PyTorch, each compiled into loops that read their input twice.
 
 Shapes: T tasks, N units, B examples, C channels.
 """
@@ -22,7 +22,7 @@ NORM_EPS = 1e-3
 
 
 class Norm(nn.Module):
-    """Normalise every channel over units and batch of its task; add an offset β, no scale.
+    """Normalises every channel over the units and batch of a task; adds an offset β, no scale.
 
     Args:
         channels: C.
@@ -39,33 +39,33 @@ class Norm(nn.Module):
         self.kernels: Kernels | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        """(T, N, B, C) to the same, in the type of x."""
+        """Normalise x (T, N, B, C), keeping its dtype."""
         if self.kernels is not None:
             # torch leaves `apply` without types
             normed: Tensor = _CompiledNorm.apply(  # type: ignore[no-untyped-call]
                 x, self.offset, self.kernels
             )
             return normed
-        image = x.permute(0, 3, 1, 2)  # in channels-last order, which group_norm takes as it is
+        image = x.permute(0, 3, 1, 2)  # a channels-last view, which group_norm takes without a copy
         normed = F.group_norm(image, len(self.offset), self.ones, self.offset, NORM_EPS)
         return (F.relu(normed) if self.relu else normed).permute(0, 2, 3, 1).to(x.dtype)
 
 
 class Kernels(NamedTuple):
-    """The two passes of a norm."""
+    """The forward and the backward pass of a norm."""
 
     forward: Callable[..., tuple[Tensor, Tensor, Tensor]]
     backward: Callable[..., tuple[Tensor, Tensor]]
 
 
 def compile_norms(module: nn.Module) -> None:
-    """Let every `Norm` inside run compiled kernels; the first calls then compile.
+    """Make every `Norm` in a module use compiled kernels; they are compiled on their first call.
 
     Args:
-        module: on the device that it will run on, where one kernel is compiled to try.
+        module: must be on its final device, where one kernel is compiled as a test.
 
     Raises:
-        InvalidInput: where nothing can be compiled.
+        InvalidInput: when the test fails.
     """
     device = next(module.parameters()).device
     try:
@@ -78,7 +78,7 @@ def compile_norms(module: nn.Module) -> None:
         raise InvalidInput(
             f"model.compile: expected a working {compiler}, or set it to false ({reason})"
         ) from error
-    torch._dynamo.config.recompile_limit = 64  # kinds of shapes: sizes that are one, or agree
+    torch._dynamo.config.recompile_limit = 64  # sizes that are one or equal compile separately
     for norm in module.modules():
         if isinstance(norm, Norm):
             norm.kernels = _compiled(norm.relu)
@@ -92,7 +92,7 @@ def _compiled(relu: bool) -> Kernels:
 
 
 def normalise(x: Tensor, offset: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Normalise x (T, N, B, C); with the mean and the scale of each channel, (T, 1, 1, C)."""
+    """Normalised x (T, N, B, C), and the mean and scale of each channel, (T, 1, 1, C)."""
     wide = _widen(x)
     mean = _mean(wide)
     scale = torch.rsqrt((_mean(wide.square()) - mean.square()).clamp(min=0) + NORM_EPS)
@@ -100,7 +100,7 @@ def normalise(x: Tensor, offset: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def normalise_relu(x: Tensor, offset: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """`normalise`, with a relu behind it."""
+    """`normalise`, followed by a relu."""
     normed, mean, scale = normalise(x, offset)
     return F.relu(normed), mean, scale
 
@@ -108,14 +108,14 @@ def normalise_relu(x: Tensor, offset: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def normalise_backward(
     grad: Tensor, x: Tensor, offset: Tensor, mean: Tensor, scale: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Gradient of x (T, N, B, C), and the mean over units and batch of that of the offset."""
+    """Gradient of x (T, N, B, C), and of the offset, the latter averaged over units and batch."""
     return _backward(_widen(grad), x, mean, scale)
 
 
 def normalise_relu_backward(
     grad: Tensor, x: Tensor, offset: Tensor, mean: Tensor, scale: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """`normalise_backward`, with a relu behind the norm."""
+    """`normalise_backward` of a norm that is followed by a relu."""
     positive = _widen(x) * scale + (offset - mean * scale) > 0
     return _backward(torch.where(positive, _widen(grad), 0.0), x, mean, scale)
 
@@ -129,7 +129,7 @@ def _backward(grad: Tensor, x: Tensor, mean: Tensor, scale: Tensor) -> tuple[Ten
 
 
 def _mean(x: Tensor) -> Tensor:
-    """Over units and batch, one after the other: shorter sums, which compile to faster loops."""
+    """Mean over batch, then units: two shorter sums compile to faster loops than one."""
     return x.mean(2, keepdim=True).mean(1, keepdim=True)
 
 
@@ -138,7 +138,7 @@ def _widen(x: Tensor) -> Tensor:
 
 
 class _CompiledNorm(torch.autograd.Function):
-    """Calls the kernels with plain contiguous tensors, which spares them most recompilations."""
+    """Calls the kernels with plain contiguous tensors, which avoids most recompilations."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, offset: Tensor, kernels: Kernels) -> Tensor:

@@ -20,12 +20,12 @@ lowRR(h_u, h_u) of one readout on both sides, (T, N_u, N_u)."""
 
 @dataclass
 class Signals:
-    """What the planes of one layer are made of."""
+    """The inputs of the planes of one layer."""
 
     w: Tensor
     """Ŵ, the weight scaled per receptive field (App. 43), (T, N_v, N_u)."""
     low_rank: dict[str, Tensor]
-    """The low-rank product of every plane that has one, see `Readout`."""
+    """Low-rank products by plane, for planes that have one; see `Readout`."""
     v: Tensor
     """Activations below, (T, N_v, B)."""
     u: Tensor
@@ -38,16 +38,16 @@ class Signals:
 
 @dataclass(frozen=True)
 class Plane:
-    """A weight-update plane: one way in which a weight may change."""
+    """A weight-update plane: one term of a layer's weight update."""
 
     name: str
-    """What settings call it; θ's merge weights and readouts follow the order of `PLANES`."""
+    """Its name in the settings; θ's merge weights and readouts follow the order of `PLANES`."""
     readout: Readout | None
-    """Its low-rank product; None where it reads no hidden state."""
+    """Which low-rank product it uses; None if it reads no hidden state."""
     printed: bool
-    """Whether appendix G has it; the others are in the released code alone."""
+    """Whether it is in appendix G; the others are only in the released code."""
     compute: Callable[..., Tensor]
-    """The plane of `Signals` and, where it has a readout, of its low-rank product."""
+    """Computes the plane from `Signals` and, if it has a readout, its low-rank product."""
 
     def __call__(self, signals: Signals) -> Tensor:
         """The plane, (T, N_v, N_u)."""
@@ -65,7 +65,7 @@ Computation = Callable[..., Tensor]
 def plane(
     readout: Readout | None = None, printed: bool = True
 ) -> Callable[[Computation], Computation]:
-    """A decorator that declares a function as the plane of its name."""
+    """Decorator that declares a function as the plane of the same name."""
 
     def declare(function: Computation) -> Computation:
         PLANES[function.__name__] = Plane(function.__name__, readout, printed, function)
@@ -75,12 +75,12 @@ def plane(
 
 
 def planes_with(readout: Readout) -> tuple[str, ...]:
-    """Names of the planes of one readout, in the order of θ."""
+    """Names of the planes with a given readout, in the order of θ."""
     return tuple(name for name, plane in PLANES.items() if plane.readout == readout)
 
 
 def scale_receptive_fields(weight: Tensor) -> Tensor:
-    """Ŵ: (T, N_v, N_u) over the root mean square of each unit's incoming weights (App. 43)."""
+    """Ŵ (T, N_v, N_u): weights divided by the root mean square into each unit (App. 43)."""
     return weight * torch.rsqrt(weight.square().mean(-2, keepdim=True) + 1e-6)
 
 
@@ -115,7 +115,7 @@ def large_decay(s: Signals) -> Tensor:
 
 @plane("between")
 def zero_order(_: Signals, low_rank: Tensor) -> Tensor:
-    """A learned Hebbian term: M = lowRR(h_v, h_u), whatever the weight is (App. 46)."""
+    """A learned Hebbian term independent of the weight: M = lowRR(h_v, h_u) (App. 46)."""
     return low_rank
 
 
@@ -127,7 +127,7 @@ def rbf(s: Signals, low_rank: Tensor) -> Tensor:
 
 @plane("between")
 def first_order(s: Signals, low_rank: Tensor) -> Tensor:
-    """A learned Hebbian term in proportion to the weight: Ŵ ⊙ M (App. 48)."""
+    """A learned Hebbian term proportional to the weight: Ŵ ⊙ M (App. 48)."""
     return s.w * low_rank
 
 
@@ -135,7 +135,7 @@ def first_order(s: Signals, low_rank: Tensor) -> Tensor:
 def hebb(s: Signals) -> Tensor:
     """Hebb's rule: the covariance of v and u over the examples (App. 49).
 
-    In the released form it is minus their correlation.
+    In the released form, minus their correlation.
     """
     examples = s.v.shape[-1]
     if s.hebb == "correlation":
@@ -156,7 +156,7 @@ def lin_lower_sym(s: Signals, low_rank: Tensor) -> Tensor:
 
 @plane("lower")
 def sqr_lower_sym(s: Signals, low_rank: Tensor) -> Tensor:
-    """`lin_lower_sym` of squared weights: S (√(1 + Ŵ²) - 1) (App. 52-53)."""
+    """`lin_lower_sym` with soft-squared weights: S (√(1 + Ŵ²) - 1) (App. 52-53)."""
     mixed = low_rank @ soft_square(s.w)
     return mixed * s.w.sign() if s.signed_squares else mixed
 
@@ -172,7 +172,7 @@ def lin_upper_sym(s: Signals, low_rank: Tensor) -> Tensor:
 
 @plane("upper")
 def sqr_upper_sym(s: Signals, low_rank: Tensor) -> Tensor:
-    """`lin_upper_sym` of squared weights: (√(1 + Ŵ²) - 1) S (App. 56-57)."""
+    """`lin_upper_sym` with soft-squared weights: (√(1 + Ŵ²) - 1) S (App. 56-57)."""
     mixed = soft_square(s.w) @ low_rank
     return mixed * s.w.sign() if s.signed_squares else mixed
 

@@ -1,4 +1,4 @@
-"""Everything that can be chosen about the unsupervised update, in two published forms."""
+"""Settings of the unsupervised update: the released form by default, and the paper's form."""
 
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args, get_origin
@@ -7,7 +7,7 @@ from lit_lul.errors import InvalidInput
 from lit_lul.learners.update_rule.planes import PLANES
 
 RELEASED_PLANES = list(PLANES)
-"""All planes: those of App. 44-57, and two that the authors' released code adds."""
+"""All planes: those of App. 44-57 and two that only the released code has."""
 
 PAPER_PLANES = [name for name, plane in PLANES.items() if plane.printed]
 """The weight-update planes of App. 44-57, in order."""
@@ -32,7 +32,7 @@ class UpdateSettings:
     embedding_units: int = 32
     """E, units of the network's top layer; topD's weights fix it (G.2, G.7)."""
     inner_rate: float = 1e-4
-    """η, share of φ that one inner step replaces (App. 5-6)."""
+    """η, the inner learning rate: the share of φ that one inner step replaces (App. 5-6)."""
     planes: list[str] = field(default_factory=lambda: list(RELEASED_PLANES))
     """Names of the weight-update planes in use (G.5)."""
     positions: Literal["one_turn", "two_turns"] = "two_turns"
@@ -40,17 +40,17 @@ class UpdateSettings:
     hidden_stack: Literal["plain", "residual"] = "residual"
     """Convolutions of computeH: four in a row (App. 96-103), or two with residual pairs."""
     error_norm: Literal["tensor", "unit"] = "unit"
-    """What d is normalised over on its way down: all of it (App. 35), or each example and unit."""
+    """Scope of the normalisation of d: the tensor (App. 35), or each example and unit."""
     hebb: Literal["covariance", "correlation"] = "correlation"
     """The Hebbian plane: the covariance (App. 49), or minus the correlation."""
     signed_squares: bool = True
     """Whether the squared symmetric planes carry the sign of the weight (not in App. 53, 57)."""
     update_norm: Literal["matrix", "receptive_field"] = "receptive_field"
-    """Planes and update are normalised over the matrix (App. 59, 62), or each unit's inputs."""
+    """Scope of the norms of planes and update: the matrix (App. 59, 62), or a unit's inputs."""
     divide_by_planes: bool = True
     """Whether the merged update is divided by √(number of planes) before its normalisation."""
     growth: float = 1 / 7
-    """Multiple of Ŵ that every finished update adds to W, against collapse of receptive fields."""
+    """Multiple of Ŵ subtracted from ΔW, so that receptive fields do not collapse; 0 for none."""
     bias_constraint: Literal["centred", "rectified"] = "rectified"
     """Constraint on Δb: Δb - max(0, mean) (App. 64), or Δb + max(0, -mean), scaled."""
     bias_pooling: Literal["sum", "mean"] = "mean"

@@ -1,4 +1,4 @@
-"""What computeH sees of a unit besides its activity (G.8): its position and its weights.
+"""Features of a unit that computeH takes besides its activity: position and weights (G.8).
 
 Shapes: T tasks, N_l units of layer l = 0..L.
 """
@@ -27,11 +27,11 @@ def weight_statistics(weights: tuple[Tensor, ...], layer: int) -> Tensor:
 
     Args:
         weights: W^1..W^L.
-        layer: l = 0..L. The four statistics that exist stand in for those that an edge layer lacks.
+        layer: l = 0..L. The first and last layer use their four existing statistics twice.
 
     Returns:
-        (T, N_l, 8): four of the incoming weights, four of the outgoing ones, scaled together to
-        mean square 1 over the layer.
+        (T, N_l, 8): four of the incoming and four of the outgoing weights, scaled together to mean
+        square 1 over the layer.
     """
     incoming = _statistics(weights[layer - 1], dim=1) if layer > 0 else None
     outgoing = _statistics(weights[layer], dim=2) if layer < len(weights) else None

@@ -15,7 +15,7 @@ from lit_lul.learners.update_rule.settings import UpdateSettings
 
 
 class Update(NamedTuple):
-    """What an inner step subtracts from the state, before the inner rate; index l - 1: layer l."""
+    """The update of all layers before the inner rate is applied; index l - 1 holds layer l."""
 
     weights: tuple[Tensor, ...]
     """ΔW^l, (T, N_{l-1}, N_l)."""
@@ -57,9 +57,9 @@ def merge_planes(
     Args:
         settings: form of the rule.
         merge: a weight for each plane, (planes,).
-        merge_bias: a constant that is added to the weighted sum, ().
+        merge_bias: constant added to the weighted sum, (); None for none.
         weight: W or V, (T, N_v, N_u).
-        planes: what `stack_planes` gives.
+        planes: from `stack_planes`.
     """
     planes = _normalise(settings, planes)
     n_planes = planes.shape[1]

@@ -1,6 +1,6 @@
-"""What a task does to its inputs: a file for each transform, and the pipeline of several.
+"""Transforms of a task's inputs, a file for each, and their pipeline.
 
-Classes of this package are named in configurations by their class name alone.
+Configurations name these classes without the package.
 """
 
 from lit_lul.tasks.transforms.distortion import Distortion

@@ -1,4 +1,4 @@
-"""Linear distortion, so that the images of a class are not too much alike (not in H.1.1)."""
+"""Linear distortion, so that the images of a class vary more (not in H.1.1)."""
 
 from dataclasses import dataclass
 
@@ -14,22 +14,22 @@ from lit_lul.trees import Tree
 
 @dataclass(frozen=True)
 class Distortion(Warp):
-    """Turns, stretches and shears every image about its centre, each one its own way.
+    """Rotates, stretches and shears every image about its centre, each at random.
 
     Coordinates are mapped by I + D, where D is 2 × 2.
 
     Raises:
-        InvalidInput: for a bound below 0, or from 0.5 on, where images fold.
+        InvalidInput: for a bound below 0, or of 0.5 or more, where images fold.
     """
 
     largest: float
-    """Every entry of D is uniform between ± this. At 0.35 classes of characters are about as wide
-    as those of handwriting."""
+    """Entries of D are uniform within ± this bound. At 0.35 classes of characters vary about as
+    much as handwriting."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.largest < 0.5:
             raise InvalidInput(
-                f"Distortion largest {self.largest}: expected zero to below 0.5, where images fold"
+                f"Distortion largest {self.largest}: expected 0 to below 0.5, where images fold"
             )
 
     def sample_task(self, tasks: Tasks, rng: np.random.Generator) -> Tree | None:

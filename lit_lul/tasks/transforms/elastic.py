@@ -1,7 +1,8 @@
-"""Elastic deformation, so that the images of a class differ as those of one hand do.
+"""Elastic deformation, so that the images of a class vary as handwriting does.
 
-A linear map has four numbers; handwriting bends every stroke its own way (Simard, Steinkraus and
-Platt, 2003). Here a grid of control points moves at random, and smoothly what lies between them.
+A linear map has only four parameters, but handwriting bends every stroke differently (Simard,
+Steinkraus and Platt 2003). Here a grid of control points moves at random, with smooth
+interpolation between them.
 """
 
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from lit_lul.trees import Tree
 
 _POINTS = 4  # control points along each axis, the outer ones in the centres of the corner pixels
 LARGEST = 0.5 / (_POINTS - 1)
-"""Share of the side at which neighbouring control points may about meet."""
+"""Share of the side at which neighbouring control points can meet."""
 
 
 @dataclass(frozen=True)
@@ -28,22 +29,22 @@ class Elastic(Warp):
     Cheapest as the last of several warps.
 
     Raises:
-        InvalidInput: for a bound below zero, or beyond `LARGEST`, where images fold.
+        InvalidInput: for a bound below 0 or above `LARGEST`, where images fold.
     """
 
     largest: float
-    """Every task draws a share of the images' side up to this: how far control points move along
-    each axis at most."""
+    """Upper bound of the largest move of control points along each axis, as a share of the images'
+    side; every task draws its own."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.largest <= LARGEST:
             raise InvalidInput(
-                f"Elastic largest {self.largest}: expected zero to {LARGEST:.3f}, "
-                "beyond which images fold"
+                f"Elastic largest {self.largest}: expected 0 to {LARGEST:.3f}, "
+                "above which images fold"
             )
 
     def sample_task(self, tasks: Tasks, rng: np.random.Generator) -> Tree | None:
-        """How far control points move at most, as a share of the side, (T,)."""
+        """The largest move of control points, as a share of the side, (T,)."""
         if self.largest == 0:
             return None
         return torch.from_numpy(rng.uniform(0, self.largest, tasks.count).astype(np.float32))
@@ -51,12 +52,12 @@ class Elastic(Warp):
     def sample_examples(
         self, task: Tensor, shape: tuple[int, ...], generator: torch.Generator
     ) -> Tensor:
-        """How control points move along x and y, in units of half a side, (..., T, B, 2, 16)."""
+        """Moves of control points along x and y, in units of half a side, (..., T, B, 2, 16)."""
         draws = torch.rand((*shape, 2, _POINTS**2), generator=generator, device=generator.device)
         return (draws - 0.5) * (4 * task[:, None, None, None])
 
     def geometry(self, task: Tensor, examples: Tensor, side: int) -> Geometry:
-        """Bicubic between the control points."""
+        """Bicubic interpolation between the control points."""
         each = torch.eye(_POINTS**2, device=examples.device).view(-1, 1, _POINTS, _POINTS)
         spread = F.interpolate(each, size=(side, side), mode="bicubic", align_corners=True)
         moved = examples.flatten(0, -3) @ spread.flatten(1)

@@ -1,4 +1,4 @@
-"""Inputs that are missing from single examples (appendix H.1.1)."""
+"""Masks that differ between examples (appendix H.1.1)."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from lit_lul.trees import Tree
 
 @dataclass(frozen=True)
 class ExampleMask(Transform):
-    """Some tasks set other inputs to zero in every example (H.1.1).
+    """Sets random inputs to zero in some tasks, different ones in every example (H.1.1).
 
     Raises:
         InvalidInput: for a share outside 0 to 1.
@@ -21,7 +21,7 @@ class ExampleMask(Transform):
     share: float = 0.25
     """Share of the tasks that mask inputs."""
     largest: float = 0.5
-    """Largest probability that an input is masked; each task draws its own."""
+    """Upper bound of the probability that an input is masked; each task draws its own."""
 
     def __post_init__(self) -> None:
         self.check_shares("share", "largest")
@@ -40,11 +40,11 @@ class ExampleMask(Transform):
     def sample_examples(
         self, task: Tree, shape: tuple[int, ...], generator: torch.Generator
     ) -> Tensor:
-        """Which inputs stay, (..., T, B, N_0) bool."""
+        """Which inputs are kept, (..., T, B, N_0) bool."""
         draws = torch.rand((*shape, task["inputs"]), generator=generator, device=generator.device)
         keep: Tensor = draws >= task["probability"][:, None, None]
         return keep
 
     def apply(self, x: Tensor, task: Tree, examples: Tensor) -> Tensor:
-        """The inputs that stay."""
+        """Set masked inputs to zero."""
         return x * examples

@@ -1,7 +1,7 @@
-"""Where the pixels of images are taken from, so that several warps cost one interpolation.
+"""Geometric maps of images, composed so that several warps need one interpolation.
 
-Coordinates are x and y in units of half a side, from the image's centre, as `grid_sample` with
-`align_corners=False` has them.
+Coordinates are x and y from the image's centre in units of half a side, as in `grid_sample` with
+`align_corners=False`.
 """
 
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 class Geometry(NamedTuple):
-    """The output at u shows the input at matrix · (u, 1) + displacement(u), for M images."""
+    """A map of M images: the output at u is the input at matrix · (u, 1) + displacement(u)."""
 
     matrix: Tensor | None = None
     """Output to input coordinates, (M, 2, 3); None for the identity."""
@@ -20,10 +20,9 @@ class Geometry(NamedTuple):
     """Added to the input coordinates of every pixel, (M, 2, side, side); None for none."""
 
     def then(self, later: "Geometry") -> "Geometry":
-        """The geometry of this warp followed by a later one of the same images.
+        """The composition of this warp and a later one of the same images.
 
-        A displacement here is interpolated where a later warp moves it: one that comes last is
-        cheaper.
+        A later warp has to interpolate this one's displacement: a displacement is cheapest last.
         """
         matrix, displacement = later.matrix, later.displacement
         if self.matrix is not None:
@@ -61,7 +60,7 @@ class Geometry(NamedTuple):
         return grid
 
     def sample(self, images: Tensor) -> Tensor:
-        """The warped images (M, channels, side, side); zeros come in from outside."""
+        """The warped images (M, channels, side, side), with zeros outside the input."""
         return F.grid_sample(images, self.grid(images.shape[-1]), align_corners=False)
 
 

@@ -1,4 +1,4 @@
-"""Dark ink on light ground (not in H.1.1)."""
+"""Inversion of brightness: dark ink on light ground (not in H.1.1)."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from lit_lul.trees import Tree
 
 @dataclass(frozen=True)
 class Inversion(Transform):
-    """Turns every input x of some tasks into 1 - x.
+    """Replaces every input x of some tasks by 1 - x.
 
     Raises:
         InvalidInput: for a share outside 0 to 1.
@@ -30,6 +30,6 @@ class Inversion(Transform):
         return torch.from_numpy(inverted.astype(np.float32)) if inverted.any() else None
 
     def apply(self, x: Tensor, task: Tensor, examples: Tree) -> Tensor:
-        """1 - x where a task is inverted."""
+        """1 - x in inverted tasks, x in others."""
         inverted = task[:, None, None]
         return torch.addcmul(inverted, x, 1 - 2 * inverted)

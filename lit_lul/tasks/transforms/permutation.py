@@ -1,4 +1,4 @@
-"""Inputs in an order of the task's own (appendix H.1.1)."""
+"""Permutation of the inputs, different for every task (appendix H.1.1)."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from lit_lul.trees import Tree
 
 @dataclass(frozen=True)
 class Permutation(Transform):
-    """Permutes the inputs of all examples of a task alike (H.1.1).
+    """Permutes the inputs, with one permutation for all examples of a task (H.1.1).
 
     Raises:
         InvalidInput: for a share outside 0 to 1.
@@ -25,12 +25,12 @@ class Permutation(Transform):
         self.check_shares("share")
 
     def sample_task(self, tasks: Tasks, rng: np.random.Generator) -> Tree | None:
-        """Where each input is taken from, (T, N_0) int64."""
+        """The source index of every input, (T, N_0) int64."""
         permuted = rng.random(tasks.count) < self.share
         identity = np.broadcast_to(np.arange(tasks.inputs), (tasks.count, tasks.inputs))
         order = np.where(permuted[:, None], rng.permuted(identity, axis=1), identity)
         return torch.from_numpy(order) if permuted.any() else None
 
     def apply(self, x: Tensor, task: Tensor, examples: Tree) -> Tensor:
-        """The inputs in their new order."""
+        """The permuted inputs."""
         return x.gather(-1, task.unsqueeze(-2).expand(x.shape))

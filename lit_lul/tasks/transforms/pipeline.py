@@ -1,4 +1,4 @@
-"""A list of transforms, from the draws of a cohort to its inputs.
+"""The pipeline of transforms: draws what is random about them and applies them in order.
 
 Shapes: T tasks, B examples, N_0 inputs, `...` any leading axes of examples.
 """
@@ -21,7 +21,7 @@ from lit_lul.trees import Tree, map_tensors
 
 
 class Targets(NamedTuple):
-    """Regression targets of all transforms that have any, their C columns side by side."""
+    """Regression targets of all transforms, concatenated into C columns."""
 
     values: Tensor
     """(..., T, B, C)."""
@@ -30,7 +30,7 @@ class Targets(NamedTuple):
 
 
 class _Source(NamedTuple):
-    """The rows that examples are made of."""
+    """The images that examples are gathered from."""
 
     images: Tensor
     """(n, channels, side, side), or a table (n, N_0)."""
@@ -40,10 +40,10 @@ class _Source(NamedTuple):
 
 
 class Pipeline:
-    """Transforms in the order of a list, each with random streams of its own.
+    """A list of transforms, applied in order, each with its own random streams.
 
-    A stream is determined by the seed, the transform's class and its number among those of its
-    class, so that one more transform in the list leaves the draws of all others as they are.
+    A stream is determined by the seed, the transform's class and its index among those of its
+    class, so adding a transform does not change the draws of the others.
     """
 
     def __init__(self, transforms: Sequence[Transform]) -> None:
@@ -59,17 +59,17 @@ class Pipeline:
         """Draw what is fixed for each task, on the CPU.
 
         Returns:
-            For every transform what its `sample_task` gave: None where no task is changed.
+            The result of every transform's `sample_task`; None where no task is changed.
 
         Raises:
-            InvalidInput: for transforms of images, where rows are no images.
+            InvalidInput: for a transform of images when rows are not images.
         """
         draws: list[Tree | None] = []
         overlaid = np.zeros(tasks.count, dtype=bool)
         for transform, key in zip(self.transforms, self._keys, strict=True):
             if tasks.images is None and isinstance(transform, Warp | Overlay):
                 name = type(transform).__name__
-                raise InvalidInput(f"{name}: expected images, but these rows are none")
+                raise InvalidInput(f"{name}: expected images, but these rows are not images")
             rng = np.random.default_rng([*seed, key])
             draw = transform.sample_task(replace(tasks, overlaid=overlaid), rng)
             if isinstance(transform, Overlay) and draw is not None:
@@ -93,14 +93,14 @@ class Pipeline:
             images: (n, channels, side, side), or a table (n, N_0): uint8, which becomes [0, 1], or
                 floats.
             class_start: first row of every class, and n, (classes + 1,).
-            rows: which row every example is, int64 (..., T, B).
+            rows: the row of every example, int64 (..., T, B).
             members: its class within its task, 0 to ways - 1, in a shape that expands to that of
                 `rows`.
-            draws: what `sample_tasks` gave, on the device of the images.
-            seed: determines what examples draw.
+            draws: from `sample_tasks`, on the device of the images.
+            seed: determines the draws of examples.
 
         Returns:
-            x (..., T, B, N_0) in float32, and the targets; None where no transform has any.
+            x (..., T, B, N_0) in float32, and the targets; None if no transform has any.
         """
         source = _Source(images, class_start, members.expand(rows.shape))
         return self._run(_gather(images, rows), draws, (seed,), source)
@@ -108,7 +108,7 @@ class Pipeline:
     def apply(
         self, x: Tensor, draws: Sequence[Tree | None], seed: int
     ) -> tuple[Tensor, Targets | None]:
-        """Transform examples x (..., T, B, N_0) that are no images; otherwise as `realise`."""
+        """Transform examples x (..., T, B, N_0) that are not images; otherwise as `realise`."""
         nothing = torch.empty(0, device=x.device)
         return self._run(x, draws, (seed,), _Source(nothing, nothing, nothing))
 
@@ -116,7 +116,7 @@ class Pipeline:
         self, x: Tensor, draws: Sequence[Tree | None], seed: tuple[int, ...], source: _Source
     ) -> tuple[Tensor, Targets | None]:
         side = source.images.shape[-1]
-        geometry: Geometry | None = None  # of the warps that x has not been through
+        geometry: Geometry | None = None  # of warps that are not applied yet
         targets: list[tuple[Tensor, Tensor]] = []
         with full_precision(x), float32_by_default():
             for number, (transform, task) in enumerate(zip(self.transforms, draws, strict=True)):
@@ -154,7 +154,7 @@ class Pipeline:
         return x, _join(targets)
 
     def _of_warps(self, draws: Sequence[Tree | None], end: int, tasks: Tensor) -> list[Tree | None]:
-        """The draws of the warps before transform `end` for some tasks; None for all else."""
+        """Draws of the warps before transform `end`, for some tasks; None for other transforms."""
         return [
             map_tensors(lambda tensor: tensor.index_select(0, tasks), draw)
             if number < end and isinstance(transform, Warp)
@@ -164,7 +164,7 @@ class Pipeline:
 
 
 def _generator(device: torch.device, *key: int) -> torch.Generator:
-    """A source of randomness on a device, determined by integers."""
+    """A generator on a device, seeded by integers."""
     seed = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
     return torch.Generator(device).manual_seed(seed)
 
@@ -185,12 +185,12 @@ def _uniform_rows(class_start: Tensor, classes: Tensor, generator: torch.Generat
 
 
 def _warp(x: Tensor, geometry: Geometry, images: Tensor) -> Tensor:
-    """Move the pixels of x (..., T, B, N_0), images of the form of `images`, by a geometry."""
+    """Apply a geometry to x (..., T, B, N_0), images with the shape of `images`."""
     return geometry.sample(x.reshape(-1, *images.shape[1:])).reshape(x.shape)
 
 
 def _join(targets: Sequence[tuple[Tensor, Tensor]]) -> Targets | None:
-    """The targets of all transforms side by side; None for none."""
+    """The targets of all transforms concatenated; None if there are none."""
     if not targets:
         return None
     is_target = [which[:, None].expand(-1, values.shape[-1]) for values, which in targets]

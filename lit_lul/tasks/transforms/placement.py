@@ -15,10 +15,10 @@ from lit_lul.trees import Tree
 
 @dataclass(frozen=True)
 class Placement(Warp):
-    """Some tasks rotate every image about its centre, then shift it; some shift it alone.
+    """Rotates every image about its centre and shifts it, in some tasks; others only shift it.
 
-    The labelled examples of tasks that rotate have four regression targets: sine and cosine of the
-    angle, and the shifts along x and y as shares of the largest (H.1.1).
+    Labelled examples of tasks that rotate have four regression targets: sine and cosine of the
+    angle, and the shifts along x and y as shares of `max_shift` (H.1.1).
 
     Raises:
         InvalidInput: for a share outside 0 to 1 or a negative shift.
@@ -34,12 +34,10 @@ class Placement(Warp):
     def __post_init__(self) -> None:
         self.check_shares("turned", "shifted")
         if not 0 <= self.max_shift < math.inf:
-            raise InvalidInput(
-                f"Placement max_shift {self.max_shift}: expected zero pixels or more"
-            )
+            raise InvalidInput(f"Placement max_shift {self.max_shift}: expected 0 pixels or more")
 
     def sample_task(self, tasks: Tasks, rng: np.random.Generator) -> Tree | None:
-        """Which tasks rotate, (T,) bool or None for none, and which shift along x, (T,) bool."""
+        """Which tasks rotate, (T,) bool or None, and which shift along x, (T,) bool."""
         turned = rng.random(tasks.count) < self.turned
         shifted = turned | (rng.random(tasks.count) < self.shifted)
         if not shifted.any():
@@ -52,7 +50,7 @@ class Placement(Warp):
     def sample_examples(
         self, task: Tree, shape: tuple[int, ...], generator: torch.Generator
     ) -> Tensor:
-        """Angle in radians, and shifts along x and y as shares of the largest, (..., T, B, 3)."""
+        """Angle in radians, and shifts along x and y as shares of `max_shift`, (..., T, B, 3)."""
         shifted, turned = task["shifted"], task["turned"]
         if turned is None:
             turned = torch.zeros_like(shifted)
@@ -73,7 +71,7 @@ class Placement(Warp):
         return Geometry(torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2))
 
     def targets(self, task: Tree, examples: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Sine, cosine, and both shifts, (..., T, B, 4), of the tasks that rotate."""
+        """Sine and cosine of the angle and both shifts, (..., T, B, 4), of tasks that rotate."""
         if task["turned"] is None:
             return None
         angle, x, y = examples.unbind(-1)

@@ -1,9 +1,9 @@
-"""Characters printed on filled shapes, so that tasks differ in what most of their variance says.
+"""Characters printed on filled shapes, so that most of the variance need not be about the class.
 
-Things come in kinds: shoes and tops differ in most of their pixels, two tops in few. A character
-printed on the silhouette of another one, which several classes share, is a class of this sort. In
-tasks of the other sort the silhouette is the class, and what is printed on it differs from image
-to image. Every image has a brightness of its own, as a photograph has. Not in H.1.1.
+Photographed things come in kinds: shoes and tops differ in most pixels, two tops in few. In printed
+tasks a class is a character on the silhouette of another one, which several classes share. In
+filled tasks the silhouette is the class, and the character on it differs between images. Every
+image has its own brightness, as photographs do. Not in H.1.1.
 
 Shapes: P printed tasks of T, N_0 = channels × side² inputs, `...` any leading axes.
 """
@@ -21,27 +21,27 @@ from lit_lul.tasks.transforms.transform import Overlay, Tasks
 from lit_lul.trees import Tree
 
 INK = (0.2, 0.9)
-"""Bounds of how much of the ground's light the ink of a printed task takes away."""
+"""Bounds of the share of the ground's light that a task's ink absorbs."""
 BRIGHTNESS = (0.4, 1.0)
-"""Bounds of the brightness of every image's ground."""
+"""Bounds of the brightness of an image's ground."""
 _BLUR = 1 / 9  # standard deviation, as a share of the image's side
-_EDGE = (0.4, 0.6)  # what is outside and what is inside of a shape, once blurred
+_EDGE = (0.4, 0.6)  # blurred values outside and inside a shape
 
 
 @dataclass(frozen=True)
 class Printing(Overlay):
-    """Prints characters on the silhouettes of others, in some tasks.
+    """Prints characters on silhouettes of others, in some tasks.
 
     Raises:
         InvalidInput: for shares outside 0 to 1, or whose sum is above 1.
     """
 
     printed: float
-    """Share of the tasks whose characters are printed on filled shapes of other characters, which
-    several classes share."""
+    """Share of the tasks whose classes are characters, printed on silhouettes that several classes
+    share."""
     filled: float = 0.0
-    """Share of the tasks whose classes are filled shapes of characters, with another character
-    printed on every image, in ink that differs from image to image."""
+    """Share of the tasks whose classes are silhouettes, with a random character printed on every
+    image, in ink of random strength."""
 
     def __post_init__(self) -> None:
         self.check_shares("printed", "filled")
@@ -52,10 +52,10 @@ class Printing(Overlay):
             )
 
     def sample_task(self, tasks: Tasks, rng: np.random.Generator) -> dict[str, Any] | None:
-        """Of the P printed tasks: `tasks` (P,), which are `filled` (P,), `ink` (P,) and `kinds`.
+        """For P printed or filled tasks: `tasks` (P,), `filled` (P,), `ink` (P,), `kinds`, `pool`.
 
-        Kinds are the classes that each class of a task is printed on, (P, ways); `pool` is
-        all that are printed on filled shapes.
+        `kinds` (P, ways) are the silhouettes that a task's classes are printed on; `pool` the
+        characters that are printed on filled shapes.
         """
         quantile = rng.random(tasks.count)
         ink = rng.uniform(*INK, tasks.count)
@@ -73,7 +73,7 @@ class Printing(Overlay):
         }
 
     def second_classes(self, task: Tree, members: Tensor, generator: torch.Generator) -> Tensor:
-        """The kinds of an image's class; any character in tasks of filled shapes."""
+        """The silhouette's class in printed tasks; any character in filled tasks."""
         kinds = task["kinds"].expand(*members.shape[:-1], -1).gather(-1, members)
         index = torch.randint(
             len(task["pool"]), members.shape, generator=generator, device=generator.device
@@ -83,7 +83,7 @@ class Printing(Overlay):
     def combine(
         self, x: Tensor, second: Tensor, task: Tree, side: int, generator: torch.Generator
     ) -> Tensor:
-        """One of the two printed on the silhouette of the other, at a brightness of its own."""
+        """Print one image on the silhouette of the other, with random brightness."""
         filled = task["filled"][:, None, None]
         light, share = torch.rand(
             (2, *x.shape[:-1]), generator=generator, device=generator.device
@@ -102,7 +102,7 @@ def sample_kinds(
 ) -> np.ndarray:
     """Draw the character that each class of a task is printed on, (ways,).
 
-    Two to `ways` different ones, each shared by as many classes as the others, give or take one.
+    There are two to `ways` different ones, shared by equally many classes, to within one.
     """
     kinds = rng.choice(pool, size=rng.integers(2, ways + 1), replace=False)
     return np.resize(kinds, ways)
@@ -113,15 +113,15 @@ def print_on(grounds: Tensor, figures: Tensor, ink: Tensor, brightness: Tensor) 
 
     Args:
         grounds: silhouettes, (..., P, B, N_0) in [0, 1].
-        figures: what is printed, (..., P, B, N_0) in [0, 1].
-        ink: how much of the ground's light it takes away, (..., P, B) in [0, 1].
+        figures: images to print, (..., P, B, N_0) in [0, 1].
+        ink: share of the ground's light that they absorb, (..., P, B) in [0, 1].
         brightness: of each example, (..., P, B).
     """
     return brightness.unsqueeze(-1) * grounds * (1 - ink.unsqueeze(-1) * figures)
 
 
 def silhouettes(x: Tensor, side: int) -> Tensor:
-    """Filled shapes of drawings: blurred, scaled to a maximum of 1, and cut off at an edge.
+    """Filled shapes of drawings: blurred, scaled to a maximum of 1, and thresholded.
 
     Args:
         x: images, (..., N_0), side × side for each channel.

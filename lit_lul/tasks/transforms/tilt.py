@@ -1,8 +1,8 @@
-"""Tilting the spectrum of images, so that tasks differ in how much of their variance is coarse.
+"""Spectral tilt of images, so that tasks differ in how much of their variance is coarse.
 
-Inputs are permuted, so all that a rule can see of how an image is laid out is how its inputs vary
-together. Most of the variance of photographs lies in a few coarse components, much less of that of
-thin strokes. Not in H.1.1.
+Inputs are permuted, so a rule sees the layout of images only through the covariance of inputs. Most
+of the variance of photographs is in a few coarse components; for thin strokes it is much less. Not
+in H.1.1.
 """
 
 from dataclasses import dataclass
@@ -16,25 +16,24 @@ from lit_lul.errors import InvalidInput
 from lit_lul.tasks.transforms.transform import Tasks, Transform
 from lit_lul.trees import Tree
 
-_SAMPLE = 64  # images that a task's mean and standard deviation are measured on
+_SAMPLE = 64  # images to measure a task's mean and standard deviation on
 
 
 @dataclass(frozen=True)
 class Tilt(Transform):
     """Multiplies each spatial frequency of r cycles per image by (1 + r) ** exponent.
 
-    A task keeps the mean and standard deviation of its images, whose values may leave [0, 1]: both
-    are measured once per task, before and after, on images of its classes as they are stored. So
-    a tilt comes before an inversion in the list, and leaves tasks alone that an overlay before it
-    changes.
+    A task keeps the mean and standard deviation of its images; single values may leave [0, 1]. Both
+    are measured once per task, before and after, on stored images of its classes. So a tilt must
+    come before an inversion in the list, and does not change tasks with an overlay before it.
 
     Raises:
         InvalidInput: for bounds in the wrong order.
     """
 
     bounds: tuple[float, float]
-    """Every task draws its exponent between these: below 0 images look more like photographs of
-    things, above more like thin outlines."""
+    """Bounds of the exponent, which every task draws: below 0 images have spectra like photographs,
+    above 0 like thin outlines."""
 
     def __post_init__(self) -> None:
         if not self.bounds[0] <= self.bounds[1]:
@@ -44,15 +43,15 @@ class Tilt(Transform):
             )
 
     def sample_task(self, tasks: Tasks, rng: np.random.Generator) -> Tree | None:
-        """The `gain` of every frequency (T, side, side), and how values are scaled and moved.
+        """The `gain` of every frequency (T, side, side), and `scale` and `offset` (T,).
 
-        `scale` and `offset` (T,) give a task its mean and standard deviation back.
+        The last two restore the task's mean and standard deviation.
 
         Raises:
-            InvalidInput: for rows that are no images.
+            InvalidInput: for rows that are not images.
         """
         if tasks.images is None:
-            raise InvalidInput("Tilt: expected images, but these rows are none")
+            raise InvalidInput("Tilt: expected images, but these rows are not images")
         exponent = rng.uniform(*self.bounds, tasks.count)
         rows = _sample_rows(tasks.images, tasks.classes, rng)
         if tasks.overlaid is not None:
@@ -72,7 +71,7 @@ class Tilt(Transform):
         return {"gain": gain.float(), "scale": scale.float(), "offset": offset.float()}
 
     def apply(self, x: Tensor, task: Tree, examples: Tree) -> Tensor:
-        """Filter every channel; opposite edges are taken to meet."""
+        """Filter every channel, with periodic boundaries."""
         side = task["gain"].shape[-1]
         half = task["gain"][..., : side // 2 + 1] * task["scale"][:, None, None]
         pixels = torch.eye(side**2, device=x.device).view(-1, side, side)
@@ -92,7 +91,7 @@ def _sample_rows(images: ImageSet, classes: np.ndarray, rng: np.random.Generator
 
 
 def _gain(side: int, exponent: Tensor) -> Tensor:
-    """What every frequency is multiplied by, in the order of `fft2`: (T,) to (T, side, side)."""
+    """The gain of every frequency, in the order of `fft2`: (T,) to (T, side, side)."""
     frequencies = torch.fft.fftfreq(side, 1 / side, dtype=exponent.dtype)
     cycles = torch.hypot(frequencies[:, None], frequencies)
     gain: Tensor = (1 + cycles) ** exponent[:, None, None]

@@ -1,8 +1,8 @@
-"""What a transform is: one thing that a task does to its inputs.
+"""The protocol of transforms: random changes of a task's inputs.
 
-A task draws what is fixed for it once (how far strokes bend, which inputs are masked), and every
-example draws its own on top. Each transform has random streams of its own, so that one more in the
-list changes the draws of none.
+What is fixed for a task is drawn once (how far strokes bend, which inputs are masked), and the rest
+for every example. Each transform has its own random streams, so adding one to the list does not
+change the draws of the others.
 
 Shapes: T tasks, B examples, N_0 inputs, `...` any leading axes of examples; images are side × side
 for each channel, N_0 = channels × side².
@@ -24,7 +24,7 @@ from lit_lul.trees import Tree
 
 @dataclass(frozen=True, eq=False)
 class Tasks:
-    """What a transform may know of the T tasks that it draws for."""
+    """The T tasks that a transform draws for."""
 
     count: int
     """T."""
@@ -33,21 +33,21 @@ class Tasks:
     classes: np.ndarray
     """Classes of every task as indices into `images`, (T, ways)."""
     pool: np.ndarray
-    """Classes that the source draws from."""
+    """All classes that tasks of the source draw from."""
     images: ImageSet | None = None
-    """The images that tasks are made of, on the CPU; None for rows that are no images."""
+    """The images that tasks are made of, on the CPU; None for rows that are not images."""
     overlaid: np.ndarray | None = None
-    """Tasks that overlays earlier in the list change, (T,) bool; set by the pipeline."""
+    """Tasks changed by overlays earlier in the list, (T,) bool; set by the pipeline."""
 
 
 class Transform(ABC):
-    """Changes the inputs of some or all tasks, after the transforms before it in the list."""
+    """A random change of the inputs of some or all tasks."""
 
     @abstractmethod
     def sample_task(self, tasks: Tasks, rng: np.random.Generator) -> Tree | None:
         """Draw what is fixed for each task, on the CPU: a tree of tensors, T first.
 
-        None when no task is changed, which skips the transform for the cohort.
+        None if no task is changed: the transform is then skipped for the cohort.
         """
 
     def sample_examples(
@@ -56,7 +56,7 @@ class Transform(ABC):
         """Draw what differs between examples, on the generator's device.
 
         Args:
-            task: what `sample_task` gave, on that device.
+            task: from `sample_task`, on that device.
             shape: (..., T, B).
             generator: this transform's own.
         """
@@ -64,10 +64,10 @@ class Transform(ABC):
 
     @abstractmethod
     def apply(self, x: Tensor, task: Tree, examples: Tree) -> Tensor:
-        """Change x (..., T, B, N_0), as the two draws say."""
+        """Change x (..., T, B, N_0), given the draws of tasks and examples."""
 
     def targets(self, task: Tree, examples: Tree) -> tuple[Tensor, Tensor] | None:
-        """Regression targets that the transform adds to labelled examples; None for none.
+        """Regression targets that the transform adds to labelled examples; None if there are none.
 
         Returns:
             Values (..., T, B, c), and which tasks have them, (T,) bool.
@@ -75,7 +75,7 @@ class Transform(ABC):
         return None
 
     def check_shares(self, *names: str) -> None:
-        """Check the attributes of these names.
+        """Check that the attributes of these names are shares.
 
         Raises:
             InvalidInput: for one that is not a number from 0 to 1.
@@ -89,34 +89,34 @@ class Transform(ABC):
 
 
 class Warp(Transform):
-    """A transform that moves pixels: consecutive ones are put together and sampled once."""
+    """A transform that moves pixels; consecutive warps are composed and interpolated once."""
 
     @abstractmethod
     def geometry(self, task: Tree, examples: Tree, side: int) -> Geometry:
-        """Where the pixels of the M = product of (..., T, B) images come from.
+        """The geometric map of M images, where M is the product of (..., T, B).
 
         Args:
-            task: what `sample_task` gave.
-            examples: what `sample_examples` gave.
+            task: from `sample_task`.
+            examples: from `sample_examples`.
             side: height and width of the images in pixels.
         """
 
     def apply(self, x: Tensor, task: Tree, examples: Tree) -> Tensor:
-        """Not called: the pipeline samples warps together."""
-        raise TypeError(f"{type(self).__name__} is a warp: the pipeline samples it with others")
+        """Not called: the pipeline composes warps and applies their geometry."""
+        raise TypeError(f"{type(self).__name__} is a warp: the pipeline applies its geometry")
 
 
 class Overlay(Transform):
-    """A transform that puts a second image together with every example of some tasks.
+    """A transform that combines every example of some tasks with a second image.
 
-    The second images pass through the warps before it in the list, with draws of their own.
+    Second images go through the warps before it in the list, with separate draws.
     """
 
     @abstractmethod
     def sample_task(self, tasks: Tasks, rng: np.random.Generator) -> dict[str, Any] | None:
-        """As for any transform, but for the P tasks that have second images alone.
+        """Draw what is fixed for the P tasks with second images; P comes first in its tensors.
 
-        The item `tasks` holds the numbers of these tasks, (P,) int64.
+        The item `tasks` holds the indices of these tasks, (P,) int64.
         """
 
     @abstractmethod
@@ -124,7 +124,7 @@ class Overlay(Transform):
         """The class of every second image, as an index into the images, (..., P, B).
 
         Args:
-            task: what `sample_task` gave, on the device.
+            task: from `sample_task`, on the device.
             members: each example's own class within its task, 0 to ways - 1, (..., P, B).
             generator: this transform's own.
         """
@@ -133,12 +133,12 @@ class Overlay(Transform):
     def combine(
         self, x: Tensor, second: Tensor, task: Tree, side: int, generator: torch.Generator
     ) -> Tensor:
-        """Both images together, (..., P, B, N_0).
+        """The combined images, (..., P, B, N_0).
 
         Args:
             x: the examples of the P tasks, (..., P, B, N_0).
-            second: their second images in [0, 1], likewise.
-            task: what `sample_task` gave.
+            second: their second images, of the same shape, in [0, 1].
+            task: from `sample_task`.
             side: height and width of the images in pixels.
             generator: this transform's own.
         """
