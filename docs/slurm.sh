@@ -1,5 +1,5 @@
 #!/bin/bash
-# Meta-training on two nodes of four GPUs each, which goes on where it was when it is preempted:
+# Meta-training on two nodes of four GPUs each, which resumes after preemption and at the time limit:
 #
 #   sbatch docs/slurm.sh configs/paper.yaml
 #
@@ -14,11 +14,11 @@
 #SBATCH --open-mode=append
 #SBATCH --output=slurm-%x-%j.log
 
-# SIGUSR1 comes 300 seconds before the time is over, to the ranks and not to this script. They end
-# their outer step, save last.ckpt and leave with 138, 128 and the signal's number.
+# SLURM sends SIGUSR1 300 seconds before the time limit, to the ranks and not to this script. They
+# finish their outer step, save last.ckpt and exit with 138: 128 plus the signal's number.
 
 set -u
-config=${1:?expected a configuration}
+config=${1:?expected a configuration file}
 name=job_${SLURM_JOB_ID}
 
 resume=()
