@@ -125,7 +125,7 @@ def test_the_page_is_files_and_commands() -> None:
 
 
 def test_learner(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    theta = fit("my_rule.yaml", *SMALLER_CURVE) / "checkpoints" / "theta.safetensors"
+    theta = fit("my_rule.yaml", "--held_out={}") / "checkpoints" / "theta.safetensors"
     settings = {"embedding_units": 32, "layers": 2, "first_rate": 0.05}
     assert stored_settings(theta) == ("OjaRule", settings)
     learner = load_learner(theta)

@@ -1,0 +1,62 @@
+"""What the package is for: shipped rules are of use, and meta-training improves learners."""
+
+import json
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+from conftest import lit_lul
+from test_configs import CONFIGS
+
+from lit_lul import available_rules, load_learner
+from lit_lul.evaluation.baselines import measure_baselines
+from lit_lul.evaluation.curve import roll_out_draws
+from lit_lul.evaluation.held_out import HeldOut
+from lit_lul.networks import MLPs
+from lit_lul.objectives import FewShotRidge
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+def test_small_beats_principal_components_on_digits() -> None:
+    """32 features each, by ridge. k-means is not beaten: 32 centroids have one point more."""
+    held_out = HeldOut(
+        networks=MLPs((2, 2), (96, 96)), inner_steps=40, points=1, batch_size=64, draws=6
+    )
+    data, ridge = held_out.load(None), FewShotRidge()
+    rule = load_learner("small")
+    accuracy = roll_out_draws(rule, ridge, data, held_out, range(6)).accuracy[0]
+    start, end = accuracy.mean(1).tolist()
+    baselines = measure_baselines(ridge, data, held_out, rule.embedding_units)
+    assert end > float(baselines["PCA"].mean()) + 0.03
+    assert end > float(baselines["raw inputs"].mean()) + 0.03
+    assert end > start + 0.15
+
+
+def test_a_short_fit_beats_its_untrained_learner(run_folder: Path) -> None:
+    options = ["--trainer.max_steps=60", "--trainer.limit_val_batches=0"]
+    curve = ["every_n_outer_steps=60", "inner_steps=20", "points=1", "draws=12"]
+    options += [f"--held_out.digits.{setting}" for setting in curve]
+    lit_lul("fit", "--config", str(CONFIGS / "hebbian.yaml"), *options)
+    (file,) = run_folder.glob("runs/hebbian/version_0/digits_curve.json")
+    numbers = json.loads(file.read_text())
+    trained, untrained = (numbers[name]["ridge"]["mean"][-1] for name in ("trained", "untrained"))
+    assert trained > untrained + 0.02
+
+
+def test_the_wheel_contains_what_the_package_needs(tmp_path: Path) -> None:
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(REPOSITORY / name, tmp_path)
+    shutil.copytree(REPOSITORY / "lit_lul", tmp_path / "lit_lul")
+    build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-q"]
+    subprocess.run([*build, "-w", str(tmp_path / "out"), str(tmp_path)], check=True)
+    (wheel,) = (tmp_path / "out").glob("*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    rules = {f"lit_lul/pretrained/{rule}.safetensors" for rule in available_rules()}
+    assert rules
+    assert rules <= names
+    assert {"lit_lul/py.typed", "lit_lul/data/heldout_classes/tiny-imagenet.json"} <= names
+    modules = {str(path.relative_to(REPOSITORY)) for path in REPOSITORY.glob("lit_lul/**/*.py")}
+    assert modules <= names
