@@ -118,7 +118,8 @@ class LitLulCLI(LightningCLI):
         if source is None:
             return
         name, settings = settings_within(source)
-        said = self.parser.parse_args(self.args, defaults=False)
+        seed = f"--seed_everything={config.seed_everything}"  # data.seed is linked to it
+        said = self.parser.parse_args([self.args[0], seed, *self.args[1:]], defaults=False)
         said = said[str(self.subcommand)].get("model.learner")
         if said is not None and config.model.learner is not None:
             configured = config.model.learner.class_path.rpartition(".")[2]
@@ -126,6 +127,8 @@ class LitLulCLI(LightningCLI):
             check_settings(
                 source, (name, settings), (configured, values.as_dict() if values else {})
             )
+        if name not in LEARNERS:
+            raise InvalidInput(f"{source}: unknown learner {name}, import the file that has it")
         space: Any = Namespace  # jsonargparse leaves its constructor without types
         path = f"{LEARNERS[name].__module__}.{name}"
         config.model.learner = space(class_path=path, init_args=space(settings=space(**settings)))

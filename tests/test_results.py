@@ -199,7 +199,7 @@ def test_the_protocol_that_ships() -> None:
     for entry in held_out.values():
         assert entry.networks == MLPs((4, 4), (128, 128))
         assert entry.protocol == "inductive"
-        assert (entry.inner_steps, entry.draws, entry.labels_per_class) == (240, 10, 10)
+        assert (entry.inner_steps, entry.draws, entry.labels_per_class) == (120, 10, 10)
         assert entry.probes == ["ridge", "logistic"]
     assert ridge == FewShotRidge()
 

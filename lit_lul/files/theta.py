@@ -41,8 +41,15 @@ Stored = tuple[str, dict[str, Any]]
 
 
 def described(learner: Learner) -> Stored:
-    """Class name and settings of a learner, as plain values."""
-    return type(learner).__name__, asdict(learner.settings)
+    """Class name and settings of a learner, as plain values.
+
+    Raises:
+        InvalidInput: when the class is not registered.
+    """
+    name = type(learner).__name__
+    if LEARNERS.get(name) is not type(learner):
+        raise InvalidInput(f"learner {name}: must have @register, so that θ files may name it")
+    return name, asdict(learner.settings)
 
 
 def save_learner(learner: Learner, path: Path | str) -> None:

@@ -11,7 +11,7 @@ from lit_lul.data.image_set import ImageSet
 from lit_lul.errors import InvalidInput
 from lit_lul.tasks.class_tasks import ClassTasks
 from lit_lul.tasks.source import Source, check_mixture
-from lit_lul.tasks.transforms import Permutation, Transform
+from lit_lul.tasks.transforms import Transform
 
 SpecialCharacters = Literal["letters", "mathematics", "currency"]
 SPECIAL: tuple[SpecialCharacters, ...] = ("letters", "mathematics", "currency")
@@ -34,7 +34,7 @@ class GlyphTasks(Source):
     """Numbers of classes of a task, equally frequent; classes are drawn at random."""
     characters: Literal["all", "letters", "mathematics", "currency"] = "all"
     """The characters to draw classes from: all, or only those of one kind."""
-    transforms: list[Transform] = field(default_factory=lambda: [Permutation()])
+    transforms: list[Transform] = field(default_factory=list)
     """Transforms of the inputs, in this order."""
     held_out: float = 0.1
     """Share of the characters kept for validation (no letters, mathematics or currency signs)."""

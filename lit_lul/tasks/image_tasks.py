@@ -7,7 +7,7 @@ import numpy as np
 from lit_lul.data.image_datasets import ImageSource, load_images
 from lit_lul.tasks.class_tasks import ClassTasks
 from lit_lul.tasks.source import Source, check_mixture
-from lit_lul.tasks.transforms import Permutation, Transform
+from lit_lul.tasks.transforms import Transform
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class ImageTasks(Source):
     """Numbers of classes of a task, equally frequent; null for all classes."""
     weight: float = 1.0
     """Share of these tasks, relative to the weights of the other sources."""
-    transforms: list[Transform] = field(default_factory=lambda: [Permutation()])
+    transforms: list[Transform] = field(default_factory=list)
     """Transforms of the inputs, in this order."""
 
     def __post_init__(self) -> None:

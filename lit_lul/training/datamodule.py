@@ -1,6 +1,6 @@
 """TaskDataModule: Lightning's view of the stream of truncations."""
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -129,10 +129,10 @@ class TaskDataModule(LightningDataModule):
             "data.sizes.tasks": self.sizes.tasks,
             "data.networks": str(self.networks),
         } | {
-            f"data.sources.{name}.{field.name}": str(getattr(source, field.name))
+            f"data.sources.{name}.{setting}": str(value)
             for name, source in self.sources.items()
-            for field in fields(source)  # type: ignore[arg-type]  # sources are dataclasses
-            if source.weight > 0 and field.name != "weight"
+            for setting, value in vars(source).items()
+            if source.weight > 0 and setting != "weight"
         }
 
     def transfer_batch_to_device(
