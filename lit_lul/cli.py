@@ -50,19 +50,41 @@ DESCRIPTION = (
     "To apply a rule to your own data: predict (see predict --help)."
 )
 
+NO_OPTIONS = {"model", "datamodule", "weights_only"}
+COMMANDS = {
+    "fit": NO_OPTIONS | {"train_dataloaders", "val_dataloaders"},
+    "validate": NO_OPTIONS | {"dataloaders"},
+    "test": NO_OPTIONS | {"dataloaders"},
+}
+"""Commands of the trainer, each with the arguments that it does not expose as options."""
+
 
 class LitLulCLI(LightningCLI):
     """LightningCLI with one folder per run; values shared by model and data are linked."""
 
-    @staticmethod
-    def subcommands() -> dict[str, set[str]]:
-        """The commands, each with the arguments that it does not expose as options."""
-        skipped = {"model", "datamodule", "weights_only"}
-        return {
-            "fit": skipped | {"train_dataloaders", "val_dataloaders"},
-            "validate": skipped | {"dataloaders"},
-            "test": skipped | {"dataloaders"},
-        }
+    def __init__(self, args: list[str]) -> None:
+        """Run `args`; where they begin with a command, the slow parsers of others are not made."""
+        self.commands = {name: COMMANDS[name] for name in args[:1] if name in COMMANDS} or COMMANDS
+        parser = {"parser_mode": "omegaconf+", "exit_on_error": False}
+        super().__init__(
+            MetaLightningModule,
+            TaskDataModule,
+            args=args,
+            trainer_defaults={"logger": LOGGERS, "num_sanity_val_steps": 0},
+            seed_everything_default=0,
+            auto_configure_optimizers=False,
+            save_config_callback=RunConfig,
+            save_config_kwargs={"overwrite": True},
+            parser_kwargs={
+                "description": DESCRIPTION,
+                **parser,
+                **dict.fromkeys(self.commands, parser),
+            },
+        )
+
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override] # static, but called on self
+        """The commands that are parsed, each with the arguments that are no options of it."""
+        return self.commands
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add options for held-out curves, checkpoints and initial θ; link shared values."""
@@ -204,26 +226,11 @@ def main(args: list[str] | None = None) -> None:
         docstring_parse_attribute_docstrings=True,
     )
     arguments = with_bases(sys.argv[1:] if args is None else args)
-    parser = {"parser_mode": "omegaconf+", "exit_on_error": False}
     try:
         if arguments[:1] == ["predict"]:
             auto_cli(predict, args=arguments[1:], prog="lit_lul predict", exit_on_error=False)
             return
-        LitLulCLI(
-            MetaLightningModule,
-            TaskDataModule,
-            args=arguments,
-            trainer_defaults={"logger": LOGGERS, "num_sanity_val_steps": 0},
-            seed_everything_default=0,
-            auto_configure_optimizers=False,
-            save_config_callback=RunConfig,
-            save_config_kwargs={"overwrite": True},
-            parser_kwargs={
-                "description": DESCRIPTION,
-                **parser,
-                **dict.fromkeys(LitLulCLI.subcommands(), parser),
-            },
-        )
+        LitLulCLI(arguments)
     except (ArgumentError, OmegaConfBaseException) as error:
         raise _root(error) or InvalidInput(_reason(error)) from error
     except ValueError as error:

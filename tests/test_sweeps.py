@@ -81,13 +81,11 @@ def in_repository(run_folder: Path) -> Path:
 
 @pytest.fixture
 def until_ready(in_repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The command line does everything but the run, and knows no command but `fit`."""
+    """The command line does everything but the run."""
 
     def stop(cli: LitLulCLI) -> None:
         raise Ready(cli)
 
-    fit = {"fit": LitLulCLI.subcommands()["fit"]}
-    monkeypatch.setattr(LitLulCLI, "subcommands", staticmethod(lambda: fit))
     monkeypatch.setattr(LitLulCLI, "before_fit", stop, raising=False)
 
 
