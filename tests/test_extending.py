@@ -23,7 +23,7 @@ from lit_lul.learners.learner import Learner, register
 from lit_lul.networks import MLP
 from lit_lul.objectives import Labelled, Score
 from lit_lul.tasks import GlyphTasks
-from lit_lul.tasks.sizes import Sizes
+from lit_lul.tasks.sizes import ProblemSizes
 from lit_lul.tasks.source import Seeds
 from lit_lul.tasks.transforms import Permutation, Placement, Transform
 from lit_lul.trees import tensors_of
@@ -54,7 +54,7 @@ SMALLER_CURVE = [
     "--held_out.digits.batch_size=8",
     "--held_out.digits.draws=2",
 ]
-SIZES = Sizes(cohorts=1, tasks=40, batch_size=9, labels_per_class=2, draws=1)
+SIZES = ProblemSizes(tasks=40, batch_size=9, labels_per_class=2, draws=1)
 
 
 @pytest.fixture

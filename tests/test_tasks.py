@@ -25,6 +25,7 @@ from lit_lul.trees import tensors_of
 
 SIDE = 6
 SIZES = Sizes(cohorts=3, tasks=4, batch_size=7, labels_per_class=3, draws=2)
+PROBLEM = SIZES.sample(np.random.default_rng(0))
 
 
 @pytest.fixture(scope="module")
@@ -208,7 +209,7 @@ def test_examples_belong_to_their_classes(images: ImageSet) -> None:
 def test_plans_become_batches_and_targets(images: ImageSet) -> None:
     source = ClassTasks("turned", images, range(8), [3], 1.0, [Placement(turned=0.5, shifted=0)])
     (family,) = source.families
-    plan = source.plan(family, STEPS_AT_ONCE + 2, SIZES, Seeds([0, 1], [0, 2]))
+    plan = source.plan(family, STEPS_AT_ONCE + 2, PROBLEM, Seeds([0, 1], [0, 2]))
     batches, labelled = source.realise(plan, torch.device("cpu"))
     xs = [batch.x for batch in batches]
     assert len(xs) == len(batches) == STEPS_AT_ONCE + 2
@@ -231,7 +232,7 @@ def test_one_more_transform_changes_no_other_draw(images: ImageSet) -> None:
     outcomes = []
     for transforms in (short, [Inversion(share=0.5), *short]):
         source = ClassTasks("a", images, range(8), [3], 1.0, transforms)
-        plan = source.plan(source.families[0], 2, SIZES, Seeds([0, 1], [0, 2]))
+        plan = source.plan(source.families[0], 2, PROBLEM, Seeds([0, 1], [0, 2]))
         batches, _ = source.realise(plan, torch.device("cpu"))
         outcomes.append((plan, torch.stack([batch.x for batch in batches])))
     (plain, x), (inverted, y) = outcomes

@@ -3,5 +3,6 @@
 from lit_lul.tasks.glyph_tasks import GlyphTasks
 from lit_lul.tasks.image_tasks import ImageTasks
 from lit_lul.tasks.source import Source, TaskSource
+from lit_lul.tasks.synthetic_tasks import SyntheticTasks
 
-__all__ = ["GlyphTasks", "ImageTasks", "Source", "TaskSource"]
+__all__ = ["GlyphTasks", "ImageTasks", "Source", "SyntheticTasks", "TaskSource"]

@@ -12,11 +12,12 @@ from torch import Tensor
 from lit_lul.data.image_set import ImageSet
 from lit_lul.errors import InvalidInput
 from lit_lul.objectives.objective import Labelled
-from lit_lul.tasks.sizes import Sizes
+from lit_lul.tasks.sizes import ProblemSizes
 from lit_lul.tasks.source import Batches, Family, Seeds, TaskSource
 from lit_lul.tasks.transforms import Transform
 from lit_lul.tasks.transforms.pipeline import Pipeline
 from lit_lul.tasks.transforms.transform import Tasks
+from lit_lul.tasks.unlabelled import draw_members
 from lit_lul.trees import Tree
 
 
@@ -48,23 +49,26 @@ class ClassTasks(TaskSource):
         if len(pool) < max(ways):
             raise InvalidInput(f"{name}: {max(ways)} classes asked for, {len(pool)} to draw from")
         self.name, self.images, self.pool = name, images, np.array(pool)
-        self.inputs = images.images[0].numel()
+        inputs = images.images[0].numel()
         self._known = images if images.images.ndim == 4 else None  # what transforms may look at
-        self.families = [Family(f"{name}-{n}", n, weight / len(ways)) for n in ways]
+        self.families = [Family(f"{name}-{n}", n, weight / len(ways), inputs) for n in ways]
         self.pipeline = Pipeline(transforms)
         self._on_device: tuple[Tensor, Tensor] = images.images, images.class_start
 
-    def plan(self, family: Family, steps: int, sizes: Sizes, seeds: Seeds) -> Tree:
+    def plan(self, family: Family, steps: int, sizes: ProblemSizes, seeds: Seeds) -> Tree:
         """Draw classes, transforms and the rows of the images."""
         self._check_labels(sizes.labels_per_class)
         of_tasks = np.random.default_rng(seeds.tasks)
         rng = np.random.default_rng(seeds.truncation)
         tasks, ways, k = sizes.tasks, family.ways, sizes.labels_per_class
-        classes = np.stack([of_tasks.permutation(self.pool)[:ways] for _ in range(tasks)])
-        described = Tasks(tasks, self.inputs, classes, self.pool, self._known)
+        every = min(round(ways * sizes.classes), len(self.pool))  # of unlabelled examples
+        with_others = np.stack([of_tasks.permutation(self.pool)[:every] for _ in range(tasks)])
+        classes = with_others[:, :ways]
+        described = Tasks(tasks, family.inputs, with_others, self.pool, self._known)
+        weights = np.exp(sizes.class_skew * of_tasks.normal(size=(tasks, every)))
         start, count = self.images.class_start.numpy(), self.images.class_sizes.numpy()
-        members = rng.integers(ways, size=(steps, tasks, sizes.batch_size))
-        chosen = np.take_along_axis(classes[None], members, axis=2)
+        members = draw_members(weights, (steps, tasks, sizes.batch_size), rng)
+        chosen = np.take_along_axis(with_others[None], members, axis=2)
         rows = start[chosen] + rng.integers(count[chosen])
         counts = np.broadcast_to(count[classes], (sizes.draws, tasks, ways))
         labelled = start[classes][..., None] + distinct(counts, 2 * k, rng)

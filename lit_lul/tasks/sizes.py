@@ -1,8 +1,31 @@
 """Sizes of cohorts, minibatches and labelled batches."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
 
 from lit_lul.errors import InvalidInput
+
+Bounds = int | tuple[int, int]
+"""A number, or a lower and an upper bound, both included, of numbers drawn log-uniformly."""
+
+
+class ProblemSizes(NamedTuple):
+    """The sizes of one inner problem of a cohort."""
+
+    tasks: int
+    """T."""
+    batch_size: int
+    """B."""
+    labels_per_class: int
+    """Examples of each class in each of the two labelled batches."""
+    draws: int
+    """R."""
+    classes: float = 1.0
+    """Classes among the unlabelled examples, as a multiple of the labelled ones, 1 or more."""
+    class_skew: float = 0.0
+    """Standard deviation of the logarithm of the classes' frequencies; 0 if all are equal."""
 
 
 @dataclass(frozen=True)
@@ -10,21 +33,61 @@ class Sizes:
     """Sizes of cohorts, minibatches and labelled batches.
 
     Raises:
-        InvalidInput: for a size below one.
+        InvalidInput: for a size below one, bounds in the wrong order, or a negative skew.
     """
 
     cohorts: int = 8
     """Cohorts in flight on every rank; an outer step takes one truncation of each."""
     tasks: int = 32
     """T, tasks of a cohort; cohorts × tasks × ranks is the meta-batch (256 in H.2)."""
-    batch_size: int = 128
-    """B, unlabelled examples per task and inner step."""
-    labels_per_class: int = 10
-    """Examples of each class in each of the two labelled batches."""
+    batch_size: Bounds = 128
+    """B, unlabelled examples per task and inner step: a number or bounds."""
+    labels_per_class: Bounds = 10
+    """Examples of each class in each of the two labelled batches: a number or bounds."""
     draws: int = 5
     """R, draws of the labelled batches that the objective is averaged over (H.2)."""
+    other_classes: float = 0.0
+    """Largest number of classes that only unlabelled examples have, as a multiple of a task's
+    classes; the number of all classes is log-uniform. A source with too few classes gives what it
+    has."""
+    class_skew: float = 0.0
+    """Largest standard deviation of the logarithm of the classes' frequencies among unlabelled
+    examples, which is uniform; 0 if all classes are equally frequent."""
 
     def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            if value < 1:
-                raise InvalidInput(f"{name} {value}: expected one or more")
+        for name in ("cohorts", "tasks", "draws"):
+            if getattr(self, name) < 1:
+                raise InvalidInput(f"{name} {getattr(self, name)}: expected one or more")
+        for name in ("batch_size", "labels_per_class"):
+            value = getattr(self, name)
+            low, high = bounds(value)
+            if not 1 <= low <= high:
+                raise InvalidInput(
+                    f"{name} {value}: expected one or more, or bounds in increasing order"
+                )
+        for name in ("other_classes", "class_skew"):
+            if not getattr(self, name) >= 0:
+                raise InvalidInput(f"{name} {getattr(self, name)}: expected zero or more")
+
+    def sample(self, rng: np.random.Generator) -> ProblemSizes:
+        """Draw the sizes of one inner problem."""
+        batch_size, labels, classes, skew = rng.random(4)
+        return ProblemSizes(
+            self.tasks,
+            _log_uniform(self.batch_size, batch_size),
+            _log_uniform(self.labels_per_class, labels),
+            self.draws,
+            (1 + self.other_classes) ** float(classes),
+            self.class_skew * float(skew),
+        )
+
+
+def bounds(value: Bounds) -> tuple[int, int]:
+    """Lower and upper bound."""
+    return (value, value) if isinstance(value, int) else (value[0], value[1])
+
+
+def _log_uniform(value: Bounds, quantile: float) -> int:
+    """The whole number at a quantile of the log-uniform distribution within bounds."""
+    low, high = bounds(value)
+    return min(high, int(low * ((high + 1) / low) ** quantile))

@@ -13,7 +13,7 @@ from torch import Tensor
 from lit_lul.errors import InvalidInput
 from lit_lul.learners.learner import Batch
 from lit_lul.objectives.objective import Labelled
-from lit_lul.tasks.sizes import Sizes
+from lit_lul.tasks.sizes import ProblemSizes
 from lit_lul.trees import Tree
 
 STEPS_AT_ONCE = 8
@@ -25,9 +25,11 @@ class Family(NamedTuple):
 
     name: str
     ways: int
-    """Classes of one task."""
+    """Classes of one task, or the most that it may have."""
     weight: float
     """Share of the cohorts, relative to the weights of all other families."""
+    inputs: int
+    """N_0."""
 
 
 class Seeds(NamedTuple):
@@ -40,21 +42,19 @@ class Seeds(NamedTuple):
 
 
 class TaskSource(ABC):
-    """Tasks with a common number of inputs."""
+    """Tasks of one or more families."""
 
-    inputs: int
-    """N_0."""
     families: Sequence[Family]
     """Kinds of task; all tasks of a cohort belong to one of them."""
 
     @abstractmethod
-    def plan(self, family: Family, steps: int, sizes: Sizes, seeds: Seeds) -> Tree:
+    def plan(self, family: Family, steps: int, sizes: ProblemSizes, seeds: Seeds) -> Tree:
         """Draw all that is random about a truncation: a tree of small tensors on the CPU.
 
         Args:
             family: one of `families`.
             steps: U.
-            sizes: sizes of the tasks.
+            sizes: sizes of the problem, the same for all truncations of a cohort's tasks.
             seeds: determine everything random.
         """
 

@@ -19,7 +19,7 @@ from lit_lul.tasks.plan import Plan, Slot, StreamState
 from lit_lul.tasks.sizes import Sizes
 from lit_lul.tasks.source import Family, Seeds, TaskSource
 
-_LENGTH, _TASKS, _TRUNCATION, _STEPS, _COHORT = 1, 2, 3, 4, 5
+_LENGTH, _TASKS, _TRUNCATION, _STEPS, _COHORT, _SIZES = 1, 2, 3, 4, 5, 6
 """Purposes of random generators; part of their seeds."""
 
 
@@ -57,7 +57,7 @@ class TaskStream:
         every = [(source, family) for source in sources for family in source.families]
         self._choices: list[tuple[TaskSource, Family]] = every
         self.families = [family.name for _, family in every]
-        inputs = [source.inputs for source, _ in every]
+        inputs = [family.inputs for _, family in every]
         self._by_inputs = np.argsort(inputs, kind="stable")
         self.state = StreamState()
 
@@ -125,14 +125,15 @@ class TaskStream:
         source, kind = self._choices[number]
         of_cohort = np.random.default_rng([*seeds.tasks, _COHORT])
         quantile = of_cohort.uniform(*self.strata[cohort].network)
+        sizes = self.sizes.sample(np.random.default_rng([*seeds.tasks, _SIZES]))
         return Plan(
             cohort=cohort,
             fresh=fresh,
             age=age,
-            network=self.networks.at(quantile, source.inputs, self.embedding_units),
+            network=self.networks.at(quantile, kind.inputs, self.embedding_units),
             family=number,
             source=source,
-            content=source.plan(kind, steps, self.sizes, seeds),
+            content=source.plan(kind, steps, sizes, seeds),
             start_seed=int(of_cohort.integers(2**62)),
             noise_seed=int(np.random.default_rng([*seeds.truncation, _COHORT]).integers(2**62)),
         )

@@ -1,0 +1,135 @@
+"""Classification of synthetic rows: every task is a newly drawn generator, none is an image.
+
+What a rule sees of permuted inputs is how they vary together, so tasks need no images. The idea is
+that of TabPFN's prior over tables (Hollmann et al. 2023), the generators are not.
+
+Shapes: U inner steps, T tasks, B examples, R draws, K labelled examples of one side, N_0 inputs.
+"""
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lit_lul.data.prior import World, draw_world
+from lit_lul.errors import InvalidInput
+from lit_lul.objectives.objective import Labelled
+from lit_lul.tasks.class_tasks import distinct
+from lit_lul.tasks.sizes import ProblemSizes
+from lit_lul.tasks.source import Batches, Family, Seeds, Source, TaskSource, check_mixture
+from lit_lul.tasks.unlabelled import draw_members
+from lit_lul.trees import Tree
+
+POOL = 4
+"""Labelled rows that are made per class, as a multiple of those of one side of one draw."""
+COHORTS_KEPT = 64
+"""Cohorts whose generators are kept between truncations."""
+
+
+class WorldTasks(TaskSource):
+    """Tasks of random generators of rows, drawn anew for every cohort.
+
+    Args:
+        name: prefix of the families' names.
+        inputs: numbers of inputs, equally frequent; each is a family.
+        ways: bounds on the classes of a task, which are log-uniform.
+        weight: of all families together.
+    """
+
+    def __init__(self, name: str, inputs: list[int], ways: tuple[int, int], weight: float) -> None:
+        self.ways = ways
+        share = weight / len(inputs)
+        self.families = [Family(f"{name}-{n}", ways[1], share, n) for n in inputs]
+        self._worlds = lru_cache(COHORTS_KEPT)(_draw_worlds)
+
+    def plan(self, family: Family, steps: int, sizes: ProblemSizes, seeds: Seeds) -> Tree:
+        """Draw the classes of all rows."""
+        of_tasks, rng = (np.random.default_rng([*s, 1]) for s in seeds)
+        low, high = self.ways
+        ways = min(high, int(low * ((high + 1) / low) ** of_tasks.random()))
+        classes = round(ways * sizes.classes)
+        tasks, k = sizes.tasks, sizes.labels_per_class
+        weights = np.exp(sizes.class_skew * of_tasks.normal(size=(tasks, classes)))
+        members = draw_members(weights, (steps, tasks, sizes.batch_size), rng)
+        counts = np.full((sizes.draws, tasks, ways), POOL * k)
+        of_class = distinct(counts, 2 * k, rng) + POOL * k * np.arange(ways)[:, None]
+        labelled = of_class.reshape(sizes.draws, tasks, ways, 2, k).swapaxes(2, 3)
+        return {
+            "worlds": (family.inputs, ways, classes, tasks, *seeds.tasks),
+            "members": torch.from_numpy(members),
+            "pool": torch.arange(ways).repeat_interleave(POOL * k),
+            "labelled_rows": torch.from_numpy(labelled.reshape(sizes.draws, tasks, -1)),
+            "labelled_members": torch.arange(ways).repeat_interleave(k).repeat(2),
+            "seeds": [int(s) for s in rng.integers(2**31, size=2)],
+        }
+
+    def realise(self, plan: Tree, device: torch.device) -> tuple[Batches, Labelled]:
+        """Make the rows."""
+        worlds = [world.to(device) for world in self._worlds(*plan["worlds"])]
+        unlabelled_seed, labelled_seed = plan["seeds"]
+
+        def make(steps: slice) -> Tensor:
+            members = plan["members"][steps].transpose(0, 1)  # tasks first
+            rows = _rows(worlds, members.flatten(1), unlabelled_seed + steps.start, device)
+            return rows.view(*members.shape, -1).transpose(0, 1)
+
+        return Batches(len(plan["members"]), make), self._labelled(
+            plan, worlds, labelled_seed, device
+        )
+
+    def _labelled(
+        self, plan: Tree, worlds: list[World], seed: int, device: torch.device
+    ) -> Labelled:
+        index, members = plan["labelled_rows"], plan["labelled_members"]
+        tasks, k, ways = len(worlds), len(members) // 2, plan["worlds"][1]
+        pool = _rows(worlds, plan["pool"].expand(tasks, -1), seed, device)
+        x = pool[torch.arange(tasks, device=device)[:, None], index]
+        y = torch.nn.functional.one_hot(members, ways).to(x.dtype)
+        y = y.expand(*index.shape, ways)
+        columns = torch.ones(tasks, ways, dtype=torch.bool, device=device)
+        return Labelled(x[:, :, :k], y[:, :, :k], x[:, :, k:], y[:, :, k:], columns, columns)
+
+
+def _draw_worlds(inputs: int, ways: int, classes: int, tasks: int, *seed: int) -> list[World]:
+    """The generators of T tasks, on the CPU."""
+    return [
+        draw_world(classes, inputs, ways, np.random.default_rng([*seed, 2, task]))
+        for task in range(tasks)
+    ]
+
+
+def _rows(worlds: list[World], members: Tensor, seed: int, device: torch.device) -> Tensor:
+    """Rows (T, n, N_0) of given classes (T, n)."""
+    generator = torch.Generator(device).manual_seed(seed)
+    return torch.stack([world(m, generator) for world, m in zip(worlds, members, strict=True)])
+
+
+@dataclass(frozen=True)
+class SyntheticTasks(Source):
+    """A source of synthetic tasks.
+
+    Raises:
+        InvalidInput: for numbers of inputs below two, ways that are no bounds of two or more, or a
+            negative weight.
+    """
+
+    weight: float = 1.0
+    """Share of these tasks, relative to the weights of the other sources."""
+    inputs: list[int] = field(default_factory=lambda: [16, 32, 64, 128, 196, 400, 784])
+    """Numbers of inputs, equally frequent."""
+    ways: tuple[int, int] = (2, 30)
+    """Bounds on the number of classes of a task, both included; log-uniform."""
+
+    def __post_init__(self) -> None:
+        check_mixture("synthetic", self.ways, self.weight)
+        if self.ways[0] > self.ways[1]:
+            raise InvalidInput(f"synthetic ways {list(self.ways)}: expected increasing bounds")
+        if not self.inputs or min(self.inputs) < 2:
+            raise InvalidInput(f"synthetic inputs {self.inputs}: expected numbers of two or more")
+
+    def load(self, name: str, data_root: str | None) -> tuple[WorldTasks, WorldTasks]:
+        """The tasks of training and of validation: other draws of the same generators."""
+        tasks = WorldTasks(name, self.inputs, self.ways, self.weight)
+        return tasks, tasks
