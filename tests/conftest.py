@@ -2,12 +2,15 @@
 
 import csv
 import os
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -115,6 +118,32 @@ def run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+class Finished(NamedTuple):
+    """A run of `tiny.yaml`."""
+
+    folder: Path
+    printed: str
+
+
+@pytest.fixture(scope="session")
+def finished(cache: None, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """A run for all tests that read one."""
+    home = tmp_path_factory.mktemp("finished")
+    OmegaConf.save(OmegaConf.create(TINY), home / "tiny.yaml")
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()) as printed:
+        patch.chdir(home)
+        patch.setattr(sys, "argv", ["lit_lul"])
+        lit_lul("fit", "--config", "tiny.yaml")
+    return Finished(log_folder(home), printed.getvalue())
+
+
+@pytest.fixture
+def last(run_folder: Path, finished: Finished) -> Path:
+    """The checkpoint of a copy of the finished run, the first run in the working directory."""
+    shutil.copytree(finished.folder, log_folder(run_folder))
+    return log_folder(run_folder) / "checkpoints" / "last.ckpt"
+
+
 def lit_lul(*args: str) -> None:
     """Run the command line in this process."""
     main(list(args))
@@ -134,7 +163,7 @@ def metrics(folder: Path) -> list[dict[str, str]]:
 
 
 def wait_for_step(run: "subprocess.Popen[Any]", folder: Path, outer_step: int) -> None:
-    """Wait until a run has logged that it trained so far."""
+    """Wait until a run has logged that it trained so far or further."""
     for _ in range(1200):
         time.sleep(0.05)
         rows = metrics(folder) if (folder / "metrics.csv").is_file() else []
@@ -142,6 +171,11 @@ def wait_for_step(run: "subprocess.Popen[Any]", folder: Path, outer_step: int) -
             return
         assert run.poll() is None, run.stderr and run.stderr.read()
     raise AssertionError(f"no outer step {outer_step} within a minute")
+
+
+def losses(folder: Path) -> list[str]:
+    """Meta-losses of a run's outer steps, as they are logged."""
+    return [row["train/meta_loss"] for row in metrics(folder) if "train/meta_loss" in row]
 
 
 def end_of(folder: Path) -> dict[str, Tensor]:

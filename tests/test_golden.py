@@ -156,7 +156,7 @@ def test_bf16_hidden_states(compiled: bool) -> None:
     states_agree(state, "phi5", 1e-4)
     with torch.autocast("cpu", torch.bfloat16):
         pairs = gradients(torch.float32, "", recompute=True, compiled=compiled)
-    assert 0.93 < cosine(pairs) < 0.999
+    assert cosine(pairs) > 0.93
 
 
 def cosine(pairs: dict[str, tuple[Tensor, Tensor]]) -> float:

@@ -12,7 +12,16 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import TINY, lit_lul, log_folder, metrics, same_theta, wait_for_step
+from conftest import (
+    TINY,
+    Finished,
+    lit_lul,
+    log_folder,
+    losses,
+    metrics,
+    same_theta,
+    wait_for_step,
+)
 from lightning import Trainer
 from omegaconf import OmegaConf
 from torch import Tensor
@@ -26,17 +35,17 @@ from lit_lul.tasks.lengths import ProblemLength
 from lit_lul.tasks.sizes import Sizes
 from lit_lul.training.datamodule import TaskDataModule
 from lit_lul.training.module import MetaLightningModule
+from lit_lul.training.precisions import check_precision
 from lit_lul.training.run_folders import claim_version
 from lit_lul.trees import map_tensors, tensors_of
 
 CONFIGS = Path(__file__).parents[1] / "configs"
+NO_CURVES = "--held_out={}"
+FIT = ["fit", "--config", "tiny.yaml", NO_CURVES]
 
 
-def test_fit_leaves_everything_it_names(
-    run_folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    lit_lul("fit", "--config", "tiny.yaml")
-    folder = log_folder(run_folder)
+def test_fit_leaves_everything_it_names(finished: Finished) -> None:
+    folder, printed = finished
     written = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     assert written == {
         "checkpoints/last.ckpt",
@@ -49,7 +58,6 @@ def test_fit_leaves_everything_it_names(
         "digits_receptive_fields.png",
         "metrics.csv",
     }
-    printed = capsys.readouterr().out
     for name in ("theta.safetensors", "digits_curve.csv", "digits_curve.png", "before the rule"):
         assert name in printed
     rows = metrics(folder)
@@ -75,66 +83,58 @@ def test_command_line_overrides_hold_in_interpolations(run_folder: Path) -> None
     interpolated = OmegaConf.load("tiny.yaml")
     OmegaConf.update(interpolated, "data.validation_steps", "${data.problem_length.first}")
     OmegaConf.save(interpolated, "interpolated.yaml")
-    options = ["--data.problem_length.first=3", "--trainer.max_steps=1"]
+    options = ["--data.problem_length.first=3", "--trainer.max_steps=1", NO_CURVES]
     lit_lul("fit", "--config", "interpolated.yaml", *options)
     config = OmegaConf.load(log_folder(run_folder) / "config.yaml")
     assert OmegaConf.select(config, "data.validation_steps") == 3
 
 
-def test_settings_of_the_command_line_reach_theta(run_folder: Path) -> None:
-    options = ["--model.learner.settings.growth=0.5", "--trainer.max_steps=1"]
-    lit_lul("fit", "--config", "tiny.yaml", *options)
-    path = log_folder(run_folder) / "checkpoints" / "theta.safetensors"
-    sizes = TINY["model"]["learner"]["init_args"]["settings"]
-    assert load_learner(path).settings == UpdateSettings(growth=0.5, **sizes)
-    assert stored_settings(path)[0] == "UnsupervisedUpdate"
-
-
-@pytest.mark.parametrize("stage", ["validate", "fit --start_from", "fit --ckpt_path"])
-def test_settings_stored_with_theta_win(run_folder: Path, stage: str) -> None:
+def test_settings_of_the_command_line_are_stored_with_theta_and_win(run_folder: Path) -> None:
     """What a configuration leaves open is the file's; what it says otherwise is an error."""
-    growth = "--model.learner.settings.growth=0.5"
-    lit_lul("fit", "--config", "tiny.yaml", growth, "--trainer.max_steps=1")
-    saved = log_folder(run_folder) / "checkpoints" / "last.ckpt"
-    command, _, option = stage.partition(" ")
-    options = ["--config", "tiny.yaml", option or "--ckpt_path", str(saved)]
-    options += ["--trainer.max_steps=2"] if command == "fit" else []
-    lit_lul(command, *options)
-    config = OmegaConf.load(log_folder(run_folder, 1) / "config.yaml")
-    assert OmegaConf.select(config, "model.learner.init_args.settings.growth") == 0.5
-    with pytest.raises(InvalidInput, match=r"last\.ckpt.*growth.*0\.5.*0\.25") as raised:
-        lit_lul(command, *options, "--model.learner.settings.growth=0.25")
-    assert "\n" not in str(raised.value)
+    growth = "--model.learner.settings.growth"
+    lit_lul(*FIT, f"{growth}=0.5", "--trainer.max_steps=1")
+    folder = log_folder(run_folder) / "checkpoints"
+    sizes = TINY["model"]["learner"]["init_args"]["settings"]
+    theta = folder / "theta.safetensors"
+    assert load_learner(theta).settings == UpdateSettings(growth=0.5, **sizes)
+    assert stored_settings(theta)[0] == "UnsupervisedUpdate"
+    for run, stage in enumerate(
+        (
+            ["validate", "--ckpt_path"],
+            ["fit", "--trainer.max_steps=1", "--start_from"],
+            ["fit", "--trainer.max_steps=2", "--ckpt_path"],
+        ),
+        start=1,
+    ):
+        options = [*stage, str(folder / "last.ckpt"), "--config", "tiny.yaml", NO_CURVES]
+        lit_lul(*options)
+        config = OmegaConf.load(log_folder(run_folder, run) / "config.yaml")
+        assert OmegaConf.select(config, "model.learner.init_args.settings.growth") == 0.5
+        with pytest.raises(InvalidInput, match=r"last\.ckpt.*growth.*0\.5.*0\.25") as raised:
+            lit_lul(*options, f"{growth}=0.25")
+        assert "\n" not in str(raised.value)
 
 
-def test_theta_of_another_class_is_refused(run_folder: Path) -> None:
-    lit_lul("fit", "--config", "tiny.yaml", "--trainer.max_steps=1")
-    saved = str(log_folder(run_folder) / "checkpoints" / "theta.safetensors")
+def test_theta_of_another_class_is_refused(last: Path) -> None:
+    theta = str(last.with_name("theta.safetensors"))
     with pytest.raises(InvalidInput, match=r"UnsupervisedUpdate.*HebbianRule"):
-        lit_lul("validate", "--config", str(CONFIGS / "hebbian.yaml"), "--ckpt_path", saved)
+        lit_lul("validate", "--config", str(CONFIGS / "hebbian.yaml"), "--ckpt_path", theta)
 
 
-def test_compiled_run_with_bf16_hidden_states(run_folder: Path) -> None:
-    options = ["--model.compile=true", "--trainer.precision=bf16-mixed"]
-    lit_lul("fit", "--config", "tiny.yaml")
-    lit_lul("fit", "--config", "tiny.yaml", *options)
-    exact, quick = (
-        [
-            float(row["train/meta_loss"])
-            for row in metrics(log_folder(run_folder, version))
-            if "train/meta_loss" in row
-        ]
-        for version in range(2)
-    )
-    assert quick[0] == pytest.approx(exact[0], rel=0.02)
-    assert quick[0] != exact[0]
-    theta = load_learner(log_folder(run_folder, 1) / "checkpoints" / "theta.safetensors")
+def test_compiled_run_with_bf16_hidden_states(run_folder: Path, finished: Finished) -> None:
+    options = ["--model.compile=true", "--trainer.precision=bf16-mixed", "--trainer.max_steps=1"]
+    lit_lul(*FIT, *options)
+    exact, quick = (float(losses(path)[0]) for path in (finished.folder, log_folder(run_folder)))
+    assert quick == pytest.approx(exact, rel=0.02)
+    assert quick != exact
+    theta = load_learner(log_folder(run_folder) / "checkpoints" / "theta.safetensors")
     assert {p.dtype for p in theta.parameters()} == {torch.float32}
 
 
 def test_double_precision_runs_and_resumes(run_folder: Path) -> None:
     options = ["--config", "tiny.yaml", "--trainer.precision=64-true"]
-    lit_lul("fit", *options, "--trainer.max_steps=2")
+    lit_lul("fit", *options, "--trainer.max_steps=1")
+    options += [NO_CURVES, "--trainer.max_steps=2"]
     lit_lul("fit", *options, "--ckpt_path=last")
     lit_lul("fit", *options)
     same_theta(log_folder(run_folder, 0), log_folder(run_folder, 1))
@@ -143,27 +143,36 @@ def test_double_precision_runs_and_resumes(run_folder: Path) -> None:
     assert {tensor.dtype for tensor in carries} == {torch.float64}
 
 
-@pytest.mark.parametrize("precision", ["16-mixed", "bf16-true", "16-true"])
-def test_precisions_that_are_not_tested_are_refused(run_folder: Path, precision: str) -> None:
-    with pytest.raises(InvalidInput, match=f"{precision}: expected 32-true, bf16-mixed, 64-true"):
-        lit_lul("fit", "--config", "tiny.yaml", f"--trainer.precision={precision}")
+def test_precisions_that_are_not_tested_are_refused(run_folder: Path) -> None:
+    expected = "expected 32-true, bf16-mixed, 64-true"
+    for precision in ("16-mixed", "bf16-true", "16-true"):
+        with pytest.raises(InvalidInput, match=f"{precision}: {expected}"):
+            check_precision(precision)
+    with pytest.raises(InvalidInput, match=f"16-mixed: {expected}"):
+        lit_lul(*FIT, "--trainer.precision=16-mixed")
 
 
-def test_same_seed_same_numbers(run_folder: Path) -> None:
-    for seed in (0, 0, 1):
-        lit_lul("fit", "--config", "tiny.yaml", f"--seed_everything={seed}")
-    first, second, other = (metrics(log_folder(run_folder, version)) for version in range(3))
-    assert first == second
-    assert first != other
+def test_same_seed_same_numbers_also_when_a_finished_run_goes_on(last: Path) -> None:
+    """Curves, a stop and a start change nothing in what is trained."""
+    four_steps = losses(log_folder(Path()))
+    lit_lul(*FIT, "--trainer.max_steps=6", "--ckpt_path=last")
+    lit_lul(*FIT, "--trainer.max_steps=6")
+    resumed, whole = (log_folder(Path(), run) for run in range(2))
+    assert losses(resumed) == losses(whole)
+    assert losses(whole)[:4] == four_steps
+    same_theta(resumed, whole)
+    lit_lul(*FIT, "--trainer.max_steps=1", "--seed_everything=1")
+    assert losses(log_folder(Path(), 2))[0] != four_steps[0]
 
 
 @pytest.mark.parametrize("stage", ["validate", "test"])
-def test_evaluation_of_a_checkpoint_and_of_theta_agree(run_folder: Path, stage: str) -> None:
-    lit_lul("fit", "--config", "tiny.yaml", "--held_out.digits.every_n_outer_steps=4")
-    trained = log_folder(run_folder) / "checkpoints"
+def test_evaluation_of_a_checkpoint_and_of_theta_agree(
+    run_folder: Path, finished: Finished, stage: str
+) -> None:
     for name in ("last.ckpt", "theta.safetensors"):
-        lit_lul(stage, "--config", "tiny.yaml", "--ckpt_path", str(trained / name))
-    from_checkpoint, from_theta = (metrics(log_folder(run_folder, v)) for v in (1, 2))
+        trained = str(finished.folder / "checkpoints" / name)
+        lit_lul(stage, "--config", "tiny.yaml", "--ckpt_path", trained)
+    from_checkpoint, from_theta = (metrics(log_folder(run_folder, v)) for v in range(2))
     assert without_step(from_checkpoint) == without_step(from_theta)
     prefix = {"validate": "val", "test": "test"}[stage]
     families = {
@@ -171,7 +180,7 @@ def test_evaluation_of_a_checkpoint_and_of_theta_agree(run_folder: Path, stage: 
     }
     assert families
     assert families <= {f"{prefix}/meta_loss/{name}" for name in ("families", "glyphs-3")}
-    after_fit = [row for row in metrics(log_folder(run_folder)) if "digits/ridge_at_2" in row]
+    after_fit = [row for row in metrics(finished.folder) if "digits/ridge_at_2" in row]
     measured = [row for row in from_theta if "digits/ridge_at_2" in row]
     assert measured[0]["digits/ridge_at_2"] == after_fit[-1]["digits/ridge_at_2"]
 
@@ -182,36 +191,36 @@ def without_step(rows: list[dict[str, str]]) -> list[dict[str, str]]:
 
 
 def test_killed_run_goes_on_exactly(run_folder: Path) -> None:
-    command = [sys.executable, "-m", "lit_lul", "fit", "--config", "tiny.yaml"]
-    long = ["--trainer.max_steps=12", "--checkpoint.every_n_outer_steps=3"]
-    lit_lul("fit", "--config", "tiny.yaml", *long)
+    often = "--checkpoint.every_n_outer_steps=3"
     endless = subprocess.Popen(
-        [*command, *long, "--trainer.max_steps=100000"],
+        [sys.executable, "-m", "lit_lul", *FIT, often, "--trainer.max_steps=100000"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())},
     )
-    killed = log_folder(run_folder, 1)
+    killed, whole = (log_folder(run_folder, run) for run in range(2))
     wait_for_step(endless, killed, 4)
     endless.send_signal(signal.SIGKILL)
     endless.wait(60)
     reached = torch.load(killed / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
-    assert reached < 12, "the machine was too fast: the run was over before it was killed"
-    lit_lul("fit", "--config", "tiny.yaml", *long, "--ckpt_path", "last")
-    assert metrics(killed) == metrics(log_folder(run_folder))
-    same_theta(killed, log_folder(run_folder))
+    assert reached % 3 == 0
+    options = [*FIT, often, f"--trainer.max_steps={reached + 2}"]
+    lit_lul(*options, "--ckpt_path", "last")
+    lit_lul(*options)
+    assert metrics(killed) == metrics(whole)
+    same_theta(killed, whole)
 
 
-def test_failed_resume_loses_no_log(run_folder: Path) -> None:
-    lit_lul("fit", "--config", "tiny.yaml")
-    before = (log_folder(run_folder) / "metrics.csv").read_bytes()
+def test_failed_resume_loses_no_log(last: Path) -> None:
+    log = log_folder(Path()) / "metrics.csv"
+    before = log.read_bytes()
     with pytest.raises(InvalidInput, match="tasks"):
-        lit_lul("fit", "--config", "tiny.yaml", "--ckpt_path=last", "--data.sizes.tasks=3")
-    assert (log_folder(run_folder) / "metrics.csv").read_bytes() == before
+        lit_lul(*FIT, "--ckpt_path=last", "--data.sizes.tasks=3")
+    assert log.read_bytes() == before
 
 
 def test_resume_saves_between_outer_steps_alone(
-    run_folder: Path, monkeypatch: pytest.MonkeyPatch
+    last: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     turns: list[tuple[int, int]] = []
     save = MetaLightningModule.on_save_checkpoint
@@ -221,18 +230,17 @@ def test_resume_saves_between_outer_steps_alone(
         save(self, checkpoint)
 
     monkeypatch.setattr(MetaLightningModule, "on_save_checkpoint", record)
-    lit_lul("fit", "--config", "tiny.yaml", "--trainer.max_steps=2")
-    lit_lul("fit", "--config", "tiny.yaml", "--ckpt_path=last")
-    assert turns == [(2, 0), (4, 0)]
+    lit_lul(*FIT, "--ckpt_path=last", "--trainer.max_steps=7")
+    assert turns == [(6, 0), (7, 0)]
 
 
-def test_weights_of_the_mixture_may_change_on_resume(run_folder: Path) -> None:
-    lit_lul("fit", "--config", "tiny.yaml", "--trainer.max_steps=2")
-    lit_lul("fit", "--config", "tiny.yaml", "--ckpt_path=last", "--data.sources.glyphs.weight=0.5")
+def test_weights_of_the_mixture_may_change_on_resume(last: Path) -> None:
+    resume = [*FIT, "--ckpt_path=last", "--trainer.max_steps=5"]
+    lit_lul(*resume, "--data.sources.glyphs.weight=0.5")
     for changed in ("ways=[4]", "transforms=[{class_path: Permutation}]"):
         setting = f"--data.sources.glyphs.{changed}"
         with pytest.raises(InvalidInput, match=rf"data\.sources\.glyphs\.{changed[:4]}"):
-            lit_lul("fit", "--config", "tiny.yaml", "--ckpt_path=last", setting)
+            lit_lul(*resume, setting)
 
 
 def test_what_cohorts_carry_follows_the_module_to_its_device() -> None:
@@ -250,13 +258,6 @@ def test_two_runs_at_once_get_folders_of_their_own(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         claimed = list(pool.map(claim_version, [tmp_path] * 16))
     assert sorted(claimed) == list(range(1, 17))
-
-
-def test_finished_run_goes_on_with_more_steps(run_folder: Path) -> None:
-    lit_lul("fit", "--config", "tiny.yaml", "--trainer.max_steps=6")
-    lit_lul("fit", "--config", "tiny.yaml", "--trainer.max_steps=4")
-    lit_lul("fit", "--config", "tiny.yaml", "--trainer.max_steps=6", "--ckpt_path=last")
-    same_theta(log_folder(run_folder, 0), log_folder(run_folder, 1))
 
 
 class Recorder(MetaLightningModule):
@@ -313,24 +314,21 @@ def theta(module: MetaLightningModule) -> Tensor:
     return torch.cat([p.detach().flatten() for p in module.learner.parameters()])
 
 
-def test_new_run_starts_from_another(run_folder: Path) -> None:
-    lit_lul("fit", "--config", "tiny.yaml", "--trainer.max_steps=2")
-    source = log_folder(run_folder) / "checkpoints" / "last.ckpt"
+def test_new_run_starts_from_another(run_folder: Path, finished: Finished) -> None:
+    source = finished.folder / "checkpoints" / "last.ckpt"
     options = ["--start_from", str(source), "--data.sources.glyphs.ways=[4]", "--seed_everything=5"]
-    still = "--model.optimizer.init_args.lr=0"
-    lit_lul("fit", "--config", "tiny.yaml", "--trainer.max_steps=1", still, *options)
-    begun = log_folder(run_folder, 1) / "checkpoints" / "last.ckpt"
+    lit_lul(*FIT, "--trainer.max_steps=1", "--model.optimizer.init_args.lr=0", *options)
+    begun = log_folder(run_folder) / "checkpoints" / "last.ckpt"
     before, after = (torch.load(path, weights_only=True) for path in (source, begun))
     for name, tensor in before["state_dict"].items():
         if name.startswith("learner."):
             assert torch.equal(after["state_dict"][name], tensor), "θ, at a rate of zero"
     steps = [c["optimizer_states"][0]["state"][0]["step"].item() for c in (before, after)]
-    assert steps == [2, 3]
+    assert steps == [4, 5]
     assert after["optimizer_states"][0]["param_groups"][0]["lr"] == 0
     assert after["global_step"] == 1
-    other = "--model.learner.settings.hidden_channels=5"
     with pytest.raises(InvalidInput, match="hidden_channels"):
-        lit_lul("fit", "--config", "tiny.yaml", other, *options)
+        lit_lul(*FIT, "--model.learner.settings.hidden_channels=5", *options)
 
 
 def test_one_step_of_theta_per_meta_batch() -> None:
