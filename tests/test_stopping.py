@@ -5,8 +5,11 @@ import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -21,10 +24,8 @@ OPTIONS = [
     *("fit", "--config", "tiny.yaml"),
     "--held_out={}",
     "--trainer.limit_val_batches=0",
-    "--trainer.max_steps=60",
     "--checkpoint.every_n_outer_steps=1000",
 ]
-COMMAND = [sys.executable, "-m", "lit_lul", *OPTIONS]
 SLURM = {
     "SLURM_JOB_ID": "17",
     "SLURM_JOB_NAME": "meta",
@@ -37,34 +38,54 @@ SLURM = {
 }
 
 
-def test_signals_save_and_stop(run_folder: Path) -> None:
-    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
-    stopped, reached = log_folder(run_folder), 0
-    for number, environment in (
-        (signal.SIGTERM, {}),
-        (signal.SIGINT, {}),
-        (signal.SIGUSR1, SLURM),
+def stop(number: signal.Signals, outer_step: int, environment: dict[str, str]) -> Any:
+    """Run on in this process, with a signal during an outer step; the exit status."""
+    step = MetaLightningModule.training_step
+
+    def interrupted(self: MetaLightningModule, batch: Any, batch_idx: int) -> None:
+        if self.trainer.global_step == outer_step - 1 and not self.stop_signal:
+            signal.raise_signal(number)
+        step(self, batch, batch_idx)
+
+    with (
+        mock.patch.object(MetaLightningModule, "training_step", interrupted),
+        mock.patch.dict(os.environ, environment),
+        pytest.raises(SystemExit) as raised,
     ):
-        run = subprocess.Popen(
-            [*COMMAND, "--trainer.max_steps=100000", *(["--ckpt_path=last"] if reached else [])],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=os.environ | threads | environment,
-        )
-        wait_for_step(run, stopped, reached + 2)
-        run.send_signal(number)
-        _, errors = run.communicate(timeout=60)
-        assert run.returncode == 128 + number
-        assert f"{number.name}: stopping" in errors
-        assert "Traceback" not in errors
-        saved = torch.load(stopped / "checkpoints" / "last.ckpt", weights_only=True)
-        reached = saved["global_step"]
-        assert str(reached) == metrics(stopped)[-1]["step"], "what was logged last was saved"
-    assert reached < 60, "the machine was too fast: the run was over before it was stopped"
+        lit_lul(*OPTIONS, "--trainer.max_steps=100000", "--ckpt_path=last")
+    return raised.value.code
+
+
+def check_stopped(folder: Path, number: signal.Signals, errors: str) -> int:
+    """Check what a stopped run leaves; the outer step that it reached."""
+    assert errors.count(f"{number.name}: stopping") == 1
+    assert "Traceback" not in errors
+    saved = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
+    assert str(saved) == metrics(folder)[-1]["step"], "what was logged last was saved"
+    return int(saved)
+
+
+def test_signals_save_and_stop(run_folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    stopped = log_folder(run_folder)
+    run = subprocess.Popen(
+        [sys.executable, "-m", "lit_lul", *OPTIONS, "--trainer.max_steps=100000"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())},
+    )
+    wait_for_step(run, stopped, 2)
+    run.send_signal(signal.SIGTERM)
+    _, errors = run.communicate(timeout=60)
+    assert run.returncode == 128 + signal.SIGTERM
+    reached = check_stopped(stopped, signal.SIGTERM, errors)
+    for number, environment in ((signal.SIGINT, {}), (signal.SIGUSR1, SLURM)):
+        reached += 2
+        assert stop(number, reached, environment) == 128 + number
+        assert check_stopped(stopped, number, capfd.readouterr().err) == reached
     assert not list(run_folder.rglob("hpc_ckpt*"))
-    lit_lul(*OPTIONS, "--ckpt_path=last")
-    lit_lul(*OPTIONS)
+    lit_lul(*OPTIONS, f"--trainer.max_steps={reached + 2}", "--ckpt_path=last")
+    lit_lul(*OPTIONS, f"--trainer.max_steps={reached + 2}")
     assert metrics(stopped) == metrics(log_folder(run_folder, 1))
     same_theta(stopped, log_folder(run_folder, 1))
 
@@ -93,31 +114,29 @@ def test_slurm_script_is_sound(tmp_path: Path) -> None:
         saved.touch()
 
 
-def limit_files(size: int) -> None:
+@contextmanager
+def full_beyond(size: int) -> Iterator[None]:
     """Let this process write no file beyond a size in bytes: to it, the disk is full there."""
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_full_disk_leaves_the_last_checkpoint(run_folder: Path) -> None:
-    lit_lul(*OPTIONS, "--trainer.max_steps=3")
+    lit_lul(*OPTIONS, "--trainer.max_steps=1")
     checkpoints = log_folder(run_folder) / "checkpoints"
     before = {path.name: path.read_bytes() for path in checkpoints.iterdir()}
-    room = len(before["last.ckpt"]) // 2
-    full = subprocess.run(
-        [*COMMAND, "--trainer.max_steps=6", "--ckpt_path=last"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        check=False,
-        preexec_fn=lambda: limit_files(room),
-    )
-    assert full.returncode == 1
-    assert full.stderr.splitlines()[-1].startswith("error: ")
-    assert "last.ckpt: cannot be written" in full.stderr.splitlines()[-1]
-    assert "Traceback" not in full.stderr
+    further = [*OPTIONS, "--trainer.max_steps=2"]
+    with full_beyond(len(before["last.ckpt"]) // 2), pytest.raises(InvalidInput) as raised:
+        lit_lul(*further, "--ckpt_path=last")
+    assert "last.ckpt: cannot be written" in str(raised.value)
+    assert "\n" not in str(raised.value)
     assert {path.name: path.read_bytes() for path in checkpoints.iterdir()} == before
-    lit_lul(*OPTIONS, "--trainer.max_steps=6", "--ckpt_path=last")
-    lit_lul(*OPTIONS, "--trainer.max_steps=6")
+    lit_lul(*further, "--ckpt_path=last")
+    lit_lul(*further)
     assert metrics(log_folder(run_folder, 0)) == metrics(log_folder(run_folder, 1))
     same_theta(log_folder(run_folder, 0), log_folder(run_folder, 1))
 
