@@ -9,11 +9,14 @@ not show here; they would spoil the other rank's cohorts too.
 
 import os
 import sys
+import time
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import torch
 import torch.distributed as dist
+from lightning.pytorch.utilities import rank_zero_only
 
 from lit_lul.cli import main
 from lit_lul.errors import InvalidInput
@@ -37,9 +40,14 @@ def poisoned_step(self: MetaLightningModule, batch: Any, batch_idx: int) -> None
 
 
 def counted_step(self: MetaLightningModule, batch: Any, batch_idx: int) -> None:
-    """A poisoned step that counts its all-reduces, or fails on the rank that FAIL names."""
+    """A poisoned step that counts its all-reduces.
+
+    The rank that FAIL names fails; after as many outer steps as HOLD says, ranks wait for a kill.
+    """
     if os.environ.get("FAIL") == str(self.global_rank):
         raise InvalidInput("this rank fails")
+    if os.environ.get("HOLD") == str(self.trainer.global_step):
+        time.sleep(60)
     with mock.patch.object(dist, "all_reduce", side_effect=dist.all_reduce) as all_reduce:
         poisoned_step(self, batch, batch_idx)
     met = all_reduce.call_count
@@ -47,9 +55,26 @@ def counted_step(self: MetaLightningModule, batch: Any, batch_idx: int) -> None:
         file.write(f"{os.getpid()} {self.global_rank} {met}\n")
 
 
-if __name__ == "__main__":
+def run() -> None:
+    """Run the command line of this process."""
     try:
         with mock.patch.object(MetaLightningModule, "training_step", counted_step):
             main()
     except InvalidInput as error:
         sys.exit(f"error: {error}")
+
+
+def forked(folder: Path, args: list[str], environment: dict[str, str], errors: Path) -> None:
+    """Be the process of such a command, with a file for stderr: imports are done already."""
+    os.chdir(folder)
+    os.environ.update(environment)
+    sys.argv = [__file__, *args]
+    # Lightning reads it at import, and does not declare it
+    rank_zero_only.rank = int(environment.get("LOCAL_RANK", 0))  # type: ignore[attr-defined]
+    for descriptor, path in ((1, os.devnull), (2, errors)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), descriptor)
+    run()
+
+
+if __name__ == "__main__":
+    run()

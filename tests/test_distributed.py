@@ -1,16 +1,19 @@
 """Runs on two ranks: they are one run of one process, also when they are killed and go on."""
 
+import multiprocessing
 import os
 import shutil
 import signal
 import subprocess
 import sys
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import end_of, lit_lul, log_folder, metrics, same_theta, wait_for_step
-from poisoned_fit import poisoned_step
+from lightning.fabric.plugins.environments.lightning import find_free_network_port
+from poisoned_fit import forked, poisoned_step
 
 from lit_lul.errors import InvalidInput
 from lit_lul.training.module import MetaLightningModule
@@ -22,7 +25,7 @@ OPTIONS = [
     "--held_out={}",
     "--trainer.limit_val_batches=0",
     "--trainer.enable_progress_bar=false",
-    "--trainer.max_steps=6",
+    "--trainer.max_steps=4",
     "--trainer.precision=64-true",  # in float32 the order of a sum may decide a relu's side
     "--trainer.log_every_n_steps=2",
     "--checkpoint.every_n_outer_steps=3",
@@ -32,15 +35,26 @@ RANKS = ["--trainer.strategy=ddp", "--trainer.devices=2"]
 ONE_RANK = ["--data.sizes.cohorts=4"]
 
 
-def start(*command: str, **environment: str) -> "subprocess.Popen[str]":
-    """Start a run."""
-    return subprocess.Popen(
-        command,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "ALL_REDUCES": "all_reduces"} | environment,
-    )
+FORK = multiprocessing.get_context("forkserver")
+FORK.set_forkserver_preload(["lit_lul.cli"])
+ERRORS = Path("errors")
+
+
+def fork(*args: str, **environment: str) -> ForkServerProcess:
+    """Start a process of a run, from one that has imported what it needs."""
+    values = {"ALL_REDUCES": "all_reduces"} | environment
+    process = FORK.Process(target=forked, args=(Path.cwd(), list(args), values, ERRORS))
+    process.start()
+    return process
+
+
+def fit_on_two_ranks(*args: str) -> None:
+    """Run both ranks to the end."""
+    port = str(find_free_network_port())
+    ranks = [fork(*args, *RANKS, LOCAL_RANK=rank, MASTER_PORT=port) for rank in "01"]
+    for process in ranks:
+        process.join(120)
+        assert process.exitcode == 0, ERRORS.read_text()
 
 
 def check_close(one: Path, other: Path) -> None:
@@ -57,16 +71,20 @@ def check_close(one: Path, other: Path) -> None:
 def test_two_ranks_are_one_process_with_their_cohorts(
     run_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = start(sys.executable, SCRIPT, *OPTIONS, *RANKS)
-    assert whole.wait(120) == 0, whole.stderr and whole.stderr.read()
+    fit_on_two_ranks(*OPTIONS)
     truncations = [line.split() for line in Path("all_reduces").read_text().splitlines()]
     for rank in "01":
         of_rank = [int(met) for _, number, met in truncations if number == rank]
-        assert of_rank == [0, 1, 0, 3] * 3, "one a step; where it is logged a sum and a maximum too"
+        assert of_rank == [0, 1, 0, 3] * 2, "one a step; where it is logged a sum and a maximum too"
 
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    endless = ["--trainer.max_steps=100000"]
-    killed = start(*torchrun, SCRIPT, *OPTIONS, *RANKS, *endless, ALL_REDUCES="killed_ranks")
+    killed = subprocess.Popen(
+        [*torchrun, SCRIPT, *OPTIONS, *RANKS, "--trainer.max_steps=5"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "ALL_REDUCES": "killed_ranks", "HOLD": "4"},
+    )
     wait_for_step(killed, log_folder(run_folder, 1), 4)
     ranks = {int(line.split()[0]) for line in Path("killed_ranks").read_text().splitlines()}
     assert len(ranks) == 2
@@ -78,8 +96,7 @@ def test_two_ranks_are_one_process_with_their_cohorts(
     assert checkpoint["global_step"] == 3
     shutil.copytree(log_folder(run_folder, 1), run_folder / "killed")
 
-    resumed = start(sys.executable, SCRIPT, *OPTIONS, *RANKS, "--ckpt_path=last")
-    assert resumed.wait(120) == 0, resumed.stderr and resumed.stderr.read()
+    fit_on_two_ranks(*OPTIONS, "--ckpt_path=last")
     assert metrics(log_folder(run_folder, 1)) == metrics(log_folder(run_folder, 0))
     same_theta(log_folder(run_folder, 1), log_folder(run_folder, 0))
 
@@ -87,7 +104,7 @@ def test_two_ranks_are_one_process_with_their_cohorts(
     lit_lul(*OPTIONS, *ONE_RANK)
     check_close(log_folder(run_folder, 0), log_folder(run_folder, 2))
     restarts = [row["train/cohort_restarts"] for row in metrics(log_folder(run_folder, 2))]
-    assert restarts == ["1.0"] * 3
+    assert restarts == ["1.0"] * 2
 
     shutil.rmtree(log_folder(run_folder, 1))
     shutil.move(run_folder / "killed", log_folder(run_folder, 3))
@@ -104,9 +121,11 @@ def test_two_ranks_are_one_process_with_their_cohorts(
 
 @pytest.mark.parametrize("rank", ["0", "1"])
 def test_error_of_one_rank_ends_all_in_one_line(run_folder: Path, rank: str) -> None:
-    failing = start(sys.executable, SCRIPT, *OPTIONS, *RANKS, FAIL=rank)
-    _, errors = failing.communicate(timeout=60)  # until no rank is left that could write
-    assert failing.returncode != 0
+    """Also where this is the process that has started the other, by Lightning's launcher."""
+    failing = fork(*OPTIONS, *RANKS, FAIL=rank)
+    failing.join(60)
+    assert failing.exitcode != 0
+    errors = ERRORS.read_text()
     assert errors.count("error: this rank fails\n") == 1
     assert "Traceback" not in errors
 
