@@ -18,6 +18,7 @@ from lit_lul.learners import UpdateSettings
 from lit_lul.learners.update_rule import PAPER
 from lit_lul.objectives import FewShotRidge
 from lit_lul.objectives.few_shot_ridge import PAPER as PAPER_OBJECTIVE
+from lit_lul.tasks.glyph_tasks import SPECIAL
 from lit_lul.tasks.lengths import ProblemLength
 from lit_lul.training.datamodule import TaskDataModule
 
@@ -41,6 +42,7 @@ SMALLER = [
     "--data.sizes.batch_size=8",
     "--data.sizes.draws=1",
     "--data.networks.hidden_units=[8,9]",
+    "--data.sources.glyphs.side=8",  # rendered once for all tests
     "--data.validation_cohorts=1",
     "--data.validation_steps=1",
 ]
@@ -53,11 +55,22 @@ SMALLER_CURVE = [
 ]
 
 
-def run(config: str, curves: list[str], run_folder: Path) -> Path:
-    """Fit a configuration with fewer and smaller steps, and images decoded once; its folder."""
+SPECIAL_SIDES = [f"--data.sources.{kind}.side=8" for kind in SPECIAL]
+
+
+FEWER_IMAGES = [
+    f"--held_out.{name}.{setting}"
+    for name in ("mnist14", "mnist28", "fashion14", "fashion28")
+    for setting in ("images.side=14", "images.split=train[:500]", "test_split=test[:1000]")
+]
+IN_COLOUR = "--data.sources.imagenet.images.grey=false"
+"""As the other tests decode them."""
+
+
+def run(config: str, curves: list[str], run_folder: Path, *options: str) -> Path:
+    """Fit a configuration with fewer and smaller steps; its folder."""
     smaller = [f"--held_out.{name}.{setting}" for name in curves for setting in SMALLER_CURVE]
-    again = [f"--held_out.{name}.images.side=14" for name in curves if name.endswith("28")]
-    lit_lul("fit", "--config", str(CONFIGS / config), *SMALLER, *smaller, *again)
+    lit_lul("fit", "--config", str(CONFIGS / config), *SMALLER, *smaller, *options)
     return run_folder / "runs" / config.removesuffix(".yaml") / "version_0"
 
 
@@ -83,7 +96,8 @@ def test_quickstart(run_folder: Path) -> None:
 
 @real_data
 def test_small(run_folder: Path) -> None:
-    folder = run("small.yaml", HELD_OUT, run_folder)
+    colour = [IN_COLOUR, "--held_out.imagenet.images.grey=false"]
+    folder = run("small.yaml", HELD_OUT, run_folder, *FEWER_IMAGES, *colour)
     assert (folder / "checkpoints" / "theta.safetensors").is_file()
     for name in HELD_OUT:
         assert (folder / f"{name}_curve.json").is_file()
@@ -93,7 +107,7 @@ def test_small(run_folder: Path) -> None:
 
 @real_data
 def test_released_and_paper_differ_in_the_form_of_the_rule_alone(run_folder: Path) -> None:
-    options = ["--held_out={}", *SMALLER]
+    options = ["--held_out={}", *SMALLER, *SPECIAL_SIDES]
     lit_lul("fit", "--config", str(CONFIGS / "released.yaml"), *options)
     lit_lul("fit", "--config", str(CONFIGS / "paper.yaml"), *options)
     released, paper = (
@@ -132,6 +146,8 @@ def test_sources_have_the_shares_of_the_configuration() -> None:
 def instantiate(config: Path) -> TaskDataModule:
     """The data of a configuration."""
     values: Any = OmegaConf.to_container(load_config(config), resolve=True)
+    for name in ("glyphs", *SPECIAL):
+        values["data"]["sources"][name]["init_args"]["side"] = 8
     parser = ArgumentParser()
     parser.add_class_arguments(TaskDataModule, "data")
     data: TaskDataModule = parser.instantiate(parser.parse_object({"data": values["data"]})).data
@@ -141,7 +157,7 @@ def instantiate(config: Path) -> TaskDataModule:
 def test_base_is_merged_and_may_be_missing(run_folder: Path) -> None:
     Path("overlay.yaml").write_text("base: tiny.yaml\ntrainer: {max_steps: 1}\n")
     Path("orphan.yaml").write_text("base: nowhere.yaml\n")
-    lit_lul("fit", "--config=overlay.yaml")
+    lit_lul("fit", "--config=overlay.yaml", "--held_out={}")
     config = OmegaConf.load(log_folder(run_folder) / "config.yaml")
     assert OmegaConf.select(config, "trainer.max_steps") == 1
     assert OmegaConf.select(config, "model.learner.init_args.settings.embedding_units") == 6

@@ -1,6 +1,5 @@
 """Texts as bags of words: the vocabulary, the encoding, the cache, and errors."""
 
-import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -10,13 +9,11 @@ import datasets
 import pytest
 import torch
 from datasets import Dataset
-from real_data import real_data
 
 from lit_lul.data import text
 from lit_lul.data.text import TextSource, WordBags, load_word_bags
 from lit_lul.errors import InvalidInput
 
-REAL_ROOT = os.environ.get("LIT_LUL_DATA")
 NAME = "someone/reviews"
 TRAIN = ["Good film, GOOD!<br /><br />Don't miss", "bad, 'bad' film", "apt apt zoo zoo", "?!"]
 TEST = ["a good unheard-of film", "bad bad", ""]
@@ -184,12 +181,3 @@ def test_library_is_needed_only_to_build(root: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "datasets", None)
     load(root)
     assert "pip install 'lit-lul[data]'" in refusal(TextSource(NAME, words=5), root)
-
-
-@real_data
-def test_imdb() -> None:
-    bags = load_word_bags(TextSource("stanfordnlp/imdb"), "train", REAL_ROOT)
-    assert bags.x.shape == (25000, 1003)
-    assert bags.labels.bincount().tolist() == [12500, 12500]
-    assert "the" in bags.vocabulary
-    assert bags.x[:, bags.vocabulary.index("the")].float().mean() > 0.9

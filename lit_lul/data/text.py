@@ -12,6 +12,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -86,37 +87,50 @@ def load_word_bags(source: TextSource, split: str, data_root: str | None = None)
     """
     folder = find_folder(source.dataset, data_root)
     files = folder and fingerprint(folder)
-    key = {**asdict(source), "split": split, "files": files, "encoding": _ENCODING}
-    tensors = cached_tensors("text", key, lambda: _build(source, split, data_root))
+    key = {**asdict(source), "files": files, "encoding": _ENCODING}
+    tensors = cached_tensors(
+        "text", {"split": split, **key}, lambda: _build(source, split, data_root, key)
+    )
     vocabulary = json.loads(bytes(tensors["vocabulary"].tolist()))
     return WordBags(tensors["x"], tensors["labels"], tuple(vocabulary))
 
 
-def _build(source: TextSource, split: str, data_root: str | None) -> dict[str, Tensor]:
+def _build(
+    source: TextSource, split: str, data_root: str | None, key: dict[str, object]
+) -> dict[str, Tensor]:
     rows = load_split(source.dataset, split, data_root)
-    training = rows if split == "train" else load_split(source.dataset, "train", data_root)
     texts = _column(rows, source, source.text_column, str)
     labels = _column(rows, source, source.label_column, int)
-    counts = Counter(
-        word for text in _column(training, source, source.text_column, str) for word in _words(text)
-    )
+    words = cached_tensors("vocabulary", key, lambda: _count(source, data_root))["words"]
+    vocabulary = [*_SPECIAL, *json.loads(bytes(words.tolist()))]
+    columns = {word: column for column, word in enumerate(vocabulary)}
+    x = np.zeros((len(texts), len(vocabulary)), np.uint8)
+    for row, text in zip(x, texts, strict=True):
+        if found := set(_words(text)):
+            row[[_START, _END, *{columns.get(word, _UNKNOWN) for word in found}]] = 1
+    return {
+        "x": torch.from_numpy(x),
+        "labels": torch.tensor(labels, dtype=torch.int64),
+        "vocabulary": _as_tensor(vocabulary),
+    }
+
+
+def _count(source: TextSource, data_root: str | None) -> dict[str, Tensor]:
+    training = load_split(source.dataset, "train", data_root)
+    counts: Counter[str] = Counter()
+    for text in _column(training, source, source.text_column, str):
+        counts.update(_words(text))
     if len(counts) < source.words:
         raise InvalidInput(
             f"words {source.words}: must be at most {len(counts)}, the number of distinct words in"
             f" dataset {source.dataset!r}"
         )
     top = sorted(counts, key=lambda word: (-counts[word], word))[: source.words]
-    vocabulary = [*_SPECIAL, *top]
-    columns = {word: column for column, word in enumerate(vocabulary)}
-    x = torch.zeros(len(texts), len(vocabulary), dtype=torch.uint8)
-    for row, text in zip(x, texts, strict=True):
-        if words := set(_words(text)):
-            row[[_START, _END, *(columns.get(word, _UNKNOWN) for word in words)]] = 1
-    return {
-        "x": x,
-        "labels": torch.tensor(labels, dtype=torch.int64),
-        "vocabulary": torch.tensor([*json.dumps(vocabulary).encode()], dtype=torch.uint8),
-    }
+    return {"words": _as_tensor(top)}
+
+
+def _as_tensor(words: list[str]) -> Tensor:
+    return torch.tensor([*json.dumps(words).encode()], dtype=torch.uint8)
 
 
 def _words(text: str) -> list[str]:
