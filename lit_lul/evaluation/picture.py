@@ -13,6 +13,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.typing import ColorType
+from PIL import Image
 from sklearn.decomposition import PCA
 from torch import Tensor
 
@@ -110,6 +111,8 @@ def show(trainer: Trainer, name: str, figure: Figure, picture: Path) -> None:
         figure.savefig(temporary, format="png", dpi=120)
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
-            logger.experiment.add_figure(name, figure, trainer.global_step)
+            with Image.open(picture) as image:
+                pixels = np.asarray(image.convert("RGB"))
+            logger.experiment.add_image(name, pixels, trainer.global_step, dataformats="HWC")
         elif isinstance(logger, WandbLogger):
             logger.log_image(name, [str(picture)], step=trainer.global_step)
