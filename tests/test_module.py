@@ -1,0 +1,128 @@
+"""The module's outer steps: whose gradients count, and what happens to cohorts that fail."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from lightning import Trainer
+from torch import Tensor
+
+from lit_lul.learners import UnsupervisedUpdate, UpdateSettings
+from lit_lul.networks import MLPs
+from lit_lul.tasks.glyph_tasks import GlyphTasks
+from lit_lul.tasks.lengths import ProblemLength
+from lit_lul.tasks.sizes import Sizes
+from lit_lul.training.datamodule import TaskDataModule
+from lit_lul.training.module import MetaLightningModule
+from lit_lul.trees import map_tensors, tensors_of
+
+
+class Recorder(MetaLightningModule):
+    """Counts optimiser steps, and breaks the loss of chosen truncations."""
+
+    def __init__(self, broken: set[int], **settings: Any) -> None:
+        super().__init__(UnsupervisedUpdate(UpdateSettings(**SMALL)), **settings)
+        self.broken = broken
+        self.seen: list[tuple[int, bool]] = []
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        """Poison the state before a broken truncation."""
+        if batch_idx in self.broken:
+            truncation = batch.truncation
+            start = self.learner.start(truncation.network, truncation.tasks, torch.Generator())
+            self.cohorts[batch.cohort] = map_tensors(lambda t: t * torch.nan, start)
+            batch = batch._replace(fresh=False)
+        self.seen.append((batch.cohort, batch.cohort in self.cohorts and not batch.fresh))
+        super().training_step(batch, batch_idx)
+
+
+SMALL: dict[str, Any] = {
+    "hidden_channels": 4,
+    "error_channels": 3,
+    "top_channels": 4,
+    "embedding_units": 4,
+}
+
+
+def fit(module: MetaLightningModule, cohorts: int, outer_steps: int) -> Trainer:
+    """Train a few outer steps in this process."""
+    data = TaskDataModule(
+        embedding_units=4,
+        sources={"glyphs": GlyphTasks(side=8, ways=[3])},
+        sizes=Sizes(cohorts, tasks=2, batch_size=5, labels_per_class=2, draws=2),
+        networks=MLPs((1, 1), (4, 4)),
+        problem_length=ProblemLength(100, 100, 1, 0),
+    )
+    trainer = Trainer(
+        accelerator="cpu",
+        max_steps=outer_steps,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        limit_val_batches=0,
+    )
+    trainer.fit(module, data)
+    return trainer
+
+
+def theta(module: MetaLightningModule) -> Tensor:
+    """All of θ as one vector."""
+    return torch.cat([p.detach().flatten() for p in module.learner.parameters()])
+
+
+def test_what_cohorts_carry_follows_the_module_to_its_device() -> None:
+    """A checkpoint is loaded while the module is still on the CPU."""
+    module = Recorder(set())
+    fit(module, cohorts=1, outer_steps=1)
+    module.to("meta")
+    module.on_fit_start()
+    tensors = [t for _, t in tensors_of([module.cohorts, module._sum.tensors])]
+    assert {tensor.device.type for tensor in tensors} == {"meta"}
+
+
+def test_one_step_of_theta_per_meta_batch() -> None:
+    module = Recorder(set())
+    trainer = fit(module, cohorts=3, outer_steps=2)
+    assert trainer.global_step == 2
+    assert [cohort for cohort, _ in module.seen] == [0, 1, 2, 0, 1, 2]
+    assert [kept for _, kept in module.seen] == [False] * 3 + [True] * 3
+
+
+def test_non_finite_truncation_costs_its_cohort_alone() -> None:
+    torch.manual_seed(0)
+    broken = Recorder({1, 3, 4, 5})
+    start = theta(broken).clone()
+    trainer = fit(broken, cohorts=3, outer_steps=3)
+    assert trainer.global_step == 3
+    assert broken.restarts == 4
+    assert set(broken.cohorts) == {0, 1, 2}
+    assert theta(broken).isfinite().all()
+    assert not torch.equal(theta(broken), start)
+
+
+def test_gradient_is_the_mean_over_finite_cohorts_and_clipped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    norms: list[float] = []
+    clip = MetaLightningModule.clip_gradients
+
+    def record(self: MetaLightningModule, optimizer: Any, *limit: Any) -> None:
+        gradients = [p.grad.flatten() for p in self.learner.parameters() if p.grad is not None]
+        norms.append(torch.cat(gradients).norm().item())
+        clip(self, optimizer, *limit)
+        gradients = [p.grad.flatten() for p in self.learner.parameters() if p.grad is not None]
+        norms.append(torch.cat(gradients).norm().item())
+
+    monkeypatch.setattr(MetaLightningModule, "clip_gradients", record)
+    for broken in (set[int](), {1}):
+        torch.manual_seed(0)
+        fit(Recorder(broken, clip_norm=1e-4), cohorts=2, outer_steps=1)
+    whole, clipped, half, _ = norms
+    assert whole > 1e-4
+    assert clipped == pytest.approx(1e-4, rel=1e-3)
+    torch.manual_seed(0)
+    fit(Recorder(set(), clip_norm=1e-4), cohorts=1, outer_steps=1)
+    assert half == pytest.approx(norms[4], rel=1e-5)
+    assert not math.isclose(half, whole, rel_tol=1e-3)
