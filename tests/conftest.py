@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from io import StringIO
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -162,14 +163,17 @@ def metrics(folder: Path) -> list[dict[str, str]]:
         ]
 
 
-def wait_for_step(run: "subprocess.Popen[Any]", folder: Path, outer_step: int) -> None:
+def wait_for_step(
+    run: "subprocess.Popen[Any] | BaseProcess", folder: Path, outer_step: int
+) -> None:
     """Wait until a run has logged that it trained so far or further."""
     for _ in range(1200):
         time.sleep(0.05)
         rows = metrics(folder) if (folder / "metrics.csv").is_file() else []
         if any(int(row["step"]) >= outer_step for row in rows if "train/meta_loss" in row):
             return
-        assert run.poll() is None, run.stderr and run.stderr.read()
+        ended = run.exitcode if isinstance(run, BaseProcess) else run.poll()
+        assert ended is None, f"the run has ended with {ended}"
     raise AssertionError(f"no outer step {outer_step} within a minute")
 
 

