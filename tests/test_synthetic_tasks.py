@@ -51,7 +51,7 @@ def test_worlds_that_raw_inputs_solve_or_nothing_can_are_useless() -> None:
 
     def ring(members: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         x = torch.randn(len(members), 8, generator=generator)
-        return x / x.norm(dim=1, keepdim=True) * (1 + members[:, None])
+        return torch.nn.functional.normalize(x) * (1 + members[:, None])
 
     assert not is_useful(solved, 4, 0)
     assert not is_useful(hopeless, 4, 0)
