@@ -109,7 +109,7 @@ def train_networks(
 
     Raises:
         InvalidInput: for a number out of range, a learner that cannot train such a network, or
-            networks that are not finite.
+            embeddings that are not finite.
     """
     if not 2 <= batch_size <= len(x):
         raise InvalidInput(f"batch_size {batch_size}: expected 2 to {len(x)}, the number of rows")
@@ -138,7 +138,7 @@ def train_networks(
     params = _reordered(network, rule.parameters_of(state), order.argsort(-1))
     statistics = _statistics(network, params, x)
     if not all(tensor.isfinite().all() for _, tensor in tensors_of([params, statistics])):
-        raise InvalidInput(f"inner_steps {inner_steps}: the network is not finite after them")
+        raise InvalidInput(f"inner_steps {inner_steps}: the embeddings are not finite after them")
     return params, statistics
 
 

@@ -93,7 +93,7 @@ class RuleTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
 
         Raises:
             InvalidInput: for an invalid parameter or rule, values outside [0, 1] if they are not
-                scaled, or networks that are not finite.
+                scaled, or embeddings that are not finite.
             ValueError: for missing values, infinite values, or fewer than two rows.
             TypeError: for a sparse matrix.
         """

@@ -1,8 +1,10 @@
 """The scikit-learn transformer: scikit-learn's checks, scales, networks, files, what is refused."""
 
 import pickle
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +28,25 @@ from lit_lul import (
     save_learner,
     save_transformer,
 )
+from lit_lul.apply import train_networks
 from lit_lul.errors import InvalidInput
 
 ROWS = np.random.default_rng(0).random((13, 7))
 
 
+PAGES = [Path(__file__).parents[1] / name for name in ("docs/transformer.md", "README.md")]
+
+
 @pytest.fixture(autouse=True, scope="module")
-def shipped(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A rule that seems to ship under the name "tiny"."""
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A rule that seems to ship under the names "tiny" and "small"."""
     folder = tmp_path_factory.mktemp("pretrained")
     torch.manual_seed(5)
     settings = UpdateSettings(
         hidden_channels=4, error_channels=3, top_channels=4, embedding_units=6, inner_rate=0.03
     )
-    save_learner(UnsupervisedUpdate(settings), folder / "tiny.safetensors")
+    for name in ("tiny", "small"):
+        save_learner(UnsupervisedUpdate(settings), folder / f"{name}.safetensors")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("lit_lul.files.theta.PRETRAINED", folder)
         yield
@@ -196,7 +203,7 @@ def test_sparse_rows_are_refused() -> None:
         ({"inner_steps": -1}, "inner_steps -1"),
         ({"hidden_units": (0,)}, "sizes"),
         ({"device": "gpu"}, "device 'gpu'"),
-        ({"rule": "none_such"}, "none_such: .* one of the rules that ship: tiny"),
+        ({"rule": "none_such"}, "none_such: .* one of the rules that ship: small, tiny"),
     ],
 )
 def test_bad_parameters_are_named(changes: dict[str, Any], culprit: str) -> None:
@@ -234,6 +241,27 @@ def test_what_no_file_can_hold_is_named(tmp_path: Path) -> None:
     save_learner(load_rule("tiny"), path)
     with pytest.raises(InvalidInput, match=r"fitted\.safetensors: .* 'lit_lul transformer 1'"):
         load_transformer(path)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_code_of_a_page_runs(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With another rule and one inner step, so what is printed differs from what the page says."""
+
+    def one_step(*args: Any) -> Any:
+        return train_networks(*args[:3], 1, *args[4:])
+
+    for module in ("apply", "estimator"):
+        monkeypatch.setattr(f"lit_lul.{module}.train_networks", one_step)
+    monkeypatch.chdir(tmp_path)
+    text = page.read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```$", text, re.M | re.S)
+    code: dict[str, Any] = {}
+    for block in blocks:
+        exec(block, code)
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) >= sum(block.count("print(") for block in blocks) > 0
 
 
 def test_the_package_is_imported_without_what_takes_long() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import save_file
+from sklearn.utils.validation import check_is_fitted
 
 from lit_lul.errors import InvalidInput
 from lit_lul.estimator import RuleTransformer
@@ -25,7 +26,9 @@ def save_transformer(transformer: RuleTransformer, path: Path | str) -> None:
     Raises:
         InvalidInput: when a parameter is no plain value, such as a learner in place of a file of θ,
             or when the file cannot be written.
+        NotFittedError: before `fit`.
     """
+    check_is_fitted(transformer)
     fitted = {
         "params": transformer.params_,
         "statistics": transformer.statistics_,
