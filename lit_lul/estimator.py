@@ -129,7 +129,7 @@ class RuleTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             ValueError: for missing or infinite values, or another number of columns.
             TypeError: for a sparse matrix.
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "statistics_")
         self._check_parameters()
         device = find_device(self.device)
         x = self._scaled(validate_data(self, X, dtype=(np.float64, np.float32), reset=False))

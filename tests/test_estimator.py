@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import small_tables
 import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
@@ -243,17 +244,23 @@ def test_what_no_file_can_hold_is_named(tmp_path: Path) -> None:
         load_transformer(path)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_the_code_of_a_page_runs(
-    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """With another rule and one inner step, so what is printed differs from what the page says."""
+@pytest.fixture
+def one_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One inner step in place of any other number."""
 
-    def one_step(*args: Any) -> Any:
+    def train_one_step(*args: Any) -> Any:
         return train_networks(*args[:3], 1, *args[4:])
 
     for module in ("apply", "estimator"):
-        monkeypatch.setattr(f"lit_lul.{module}.train_networks", one_step)
+        monkeypatch.setattr(f"lit_lul.{module}.train_networks", train_one_step)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.usefixtures("one_step")
+def test_the_code_of_a_page_runs(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its numbers are not those of the page, which are of the shipped rule and more steps."""
     monkeypatch.chdir(tmp_path)
     text = page.read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```$", text, re.M | re.S)
@@ -262,6 +269,18 @@ def test_the_code_of_a_page_runs(
         exec(block, code)
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) >= sum(block.count("print(") for block in blocks) > 0
+
+
+@pytest.mark.usefixtures("one_step")
+def test_the_example_prints_a_row_for_every_kind_of_features(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(small_tables, "LABEL_DRAWS", 1)
+    monkeypatch.setattr(sys, "argv", ["small_tables.py", "--datasets", "wine"])
+    small_tables.main()
+    title, *rows = capsys.readouterr().out.splitlines()
+    assert title == "wine: 178 rows of 13 columns"
+    assert len(rows) == len({row.split("|")[1] for row in rows}) == 12
 
 
 def test_the_package_is_imported_without_what_takes_long() -> None:

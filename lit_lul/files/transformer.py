@@ -28,7 +28,7 @@ def save_transformer(transformer: RuleTransformer, path: Path | str) -> None:
             or when the file cannot be written.
         NotFittedError: before `fit`.
     """
-    check_is_fitted(transformer)
+    check_is_fitted(transformer, "statistics_")
     fitted = {
         "params": transformer.params_,
         "statistics": transformer.statistics_,
