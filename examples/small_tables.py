@@ -9,7 +9,7 @@ rows of each class of that half, or to all of it, and tested on the other half.
 import argparse
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,12 @@ from lit_lul import RuleTransformer
 
 DATASETS = {"digits": load_digits, "wine": load_wine, "breast cancer": load_breast_cancer}
 NETWORKS = 4
+NETWORK_SETTINGS: tuple[tuple[Literal["minmax", "global"], int], ...] = (
+    ("minmax", 0),
+    ("minmax", 100),
+    ("global", 100),
+)
+"""Scale and inner steps; without a step, networks are random."""
 COMPONENTS = 32
 LABELS_PER_CLASS = 10
 LABEL_DRAWS = 10
@@ -63,12 +69,14 @@ def features(
         pca = PCA(min(COMPONENTS, train.shape[1]), random_state=seed).fit(u)
         seconds = time.process_time() - start
         yield f"PCA of columns, {name}", seconds, [pca.transform(u)], [pca.transform(v)]
-    for scale in ("minmax", "global"):
+    for scale, inner_steps in NETWORK_SETTINGS:
         start = time.process_time()
-        rule = RuleTransformer(n_networks=NETWORKS, scale=scale, random_state=seed).fit(train)
+        rule = RuleTransformer(
+            scale=scale, inner_steps=inner_steps, n_networks=NETWORKS, random_state=seed
+        ).fit(train)
         seconds = time.process_time() - start
         for layers in ("embedding", "all"):
-            name = f"rule, scale {scale}, layers {layers}"
+            name = f"{inner_steps} inner steps, scale {scale}, layers {layers}"
             rule.set_params(layers=layers)
             u, v = rule.transform(train), rule.transform(test)
             each_u, each_v = (np.split(rows, NETWORKS, axis=1) for rows in (u, v))

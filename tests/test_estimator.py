@@ -75,7 +75,7 @@ def same(one: NDArray[Any], other: NDArray[Any], tolerance: float = 1e-5) -> boo
 
 
 @parametrize_with_checks(  # type: ignore[untyped-decorator]
-    [tiny(), tiny(n_networks=2, layers="all", scale="global")]
+    [tiny(), tiny(inner_steps=1, n_networks=2, layers="all", scale="global")]
 )
 def test_scikit_learn_checks(estimator: RuleTransformer, check: Any) -> None:
     check(estimator)
@@ -248,8 +248,8 @@ def test_what_no_file_can_hold_is_named(tmp_path: Path) -> None:
 def one_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """One inner step in place of any other number."""
 
-    def train_one_step(*args: Any) -> Any:
-        return train_networks(*args[:3], 1, *args[4:])
+    def train_one_step(rule: Any, network: Any, x: Any, inner_steps: int, *others: Any) -> Any:
+        return train_networks(rule, network, x, 1, *others)
 
     for module in ("apply", "estimator"):
         monkeypatch.setattr(f"lit_lul.{module}.train_networks", train_one_step)
@@ -280,7 +280,7 @@ def test_the_example_prints_a_row_for_every_kind_of_features(
     small_tables.main()
     title, *rows = capsys.readouterr().out.splitlines()
     assert title == "wine: 178 rows of 13 columns"
-    assert len(rows) == len({row.split("|")[1] for row in rows}) == 12
+    assert len(rows) == len({row.split("|")[1] for row in rows}) == 16
 
 
 def test_the_package_is_imported_without_what_takes_long() -> None:
