@@ -18,7 +18,7 @@ from lit_lul.errors import InvalidInput
 from lit_lul.evaluation.baselines import BASELINES, measure_baselines
 from lit_lul.evaluation.curve import roll_out_draws
 from lit_lul.evaluation.held_out import HeldOut
-from lit_lul.evaluation.held_out_data import digits
+from lit_lul.evaluation.small_tables import digits
 from lit_lul.files.theta import load_rule, save_learner
 from lit_lul.learners import HebbianRule, HebbianSettings, UnsupervisedUpdate, UpdateSettings
 from lit_lul.networks import MLPs
