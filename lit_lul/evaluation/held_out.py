@@ -36,8 +36,8 @@ class HeldOut:
     text: TextSource | None = None
     """Texts as bags of words; unlabelled ones are from the split "train"."""
     dataset: str = "digits"
-    """If neither `images` nor `text` are set, a dataset that needs no files: one of `READY_MADE`, by
-    default scikit-learn's digits, 8 × 8."""
+    """If neither `images` nor `text` are set, one of `READY_MADE`, which need no files; by default
+    scikit-learn's digits, 8 × 8."""
     classes: int | None = None
     """Number of classes to probe, chosen at random, the same in all draws; null for all."""
     unlabelled_classes: UnlabelledClasses = "all"

@@ -47,7 +47,8 @@ def _thin_rows(images: ImageSet, character: int) -> Tensor:
     """Rows of the images of a character that have least ink."""
     start, end = images.class_start[character : character + 2].tolist()
     ink = images.images[start:end].float().sum((1, 2, 3))
-    return start + ink.argsort()[: round(THIN * len(ink))]
+    rows: Tensor = start + ink.argsort()[: round(THIN * len(ink))]
+    return rows
 
 
 def _examples(images: ImageSet, rows: Tensor, per_class: int, seed: int) -> Tensor:

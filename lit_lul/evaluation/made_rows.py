@@ -34,7 +34,8 @@ def world(number: int) -> HeldOutData:
 
     def sample(labels: np.ndarray) -> torch.Tensor:
         with torch.no_grad():
-            return generator(torch.from_numpy(labels), noise)
+            rows: torch.Tensor = generator(torch.from_numpy(labels), noise)
+        return rows
 
     return _made(sample, generator.classes, number)
 

@@ -1,11 +1,18 @@
 """The command `report`: parsing its subcommands."""
 
+from collections.abc import Callable
+
 from jsonargparse import ArgumentParser
 
+from lit_lul.report.prior import prior
 from lit_lul.report.results import results
 from lit_lul.report.suite import suite
 
-COMMANDS = {"suite": suite, "results": results}
+COMMANDS: dict[str, Callable[..., None]] = {
+    "suite": suite,
+    "results": results,
+    "prior": prior,
+}
 LISTS = {
     "rules": "shipped rules or files of θ",
     "only": "measure only these datasets",
@@ -27,7 +34,7 @@ def report(arguments: list[str]) -> None:
         of_function = ArgumentParser(exit_on_error=False)
         names = function.__annotations__
         of_function.add_function_arguments(function, skip={*LISTS, "quick"})
-        for option in LISTS.keys() & names.keys():
+        for option in (name for name in LISTS if name in names):
             required = option == "rules"
             of_function.add_argument(
                 f"--{option}", nargs="+", required=required, help=LISTS[option]

@@ -9,8 +9,8 @@ from lit_lul.evaluation.curve import Curve
 from lit_lul.evaluation.held_out import HeldOut
 from lit_lul.files.atomic import replace_file
 from lit_lul.objectives.few_shot_ridge import FewShotRidge
-from lit_lul.report.stored_rows import Row
 from lit_lul.report.results_figure import draw_report
+from lit_lul.report.stored_rows import Row
 
 RANDOM_INITIALISATION = "random initialisation"
 

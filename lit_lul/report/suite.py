@@ -27,8 +27,8 @@ def suite(
     """Measure rules and baselines on the suite, and write its tables.
 
     Beside the page a folder of its name gets a JSON file per dataset, with the accuracy of every
-    draw, and a picture. What is in these files is not measured again while settings, θ and precision
-    are the same, so an interrupted run resumes.
+    draw, and a picture. Numbers in these files are not measured again while settings, θ and
+    precision are the same, so an interrupted run resumes.
 
     Args:
         rules: shipped rules or files of θ.

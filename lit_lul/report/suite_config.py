@@ -11,7 +11,13 @@ from lit_lul.report.held_out_entries import make_entries, read_values
 from lit_lul.report.stored_rows import Precision
 
 Half = Literal["development", "report"]
-QUICK = {"draws": 2, "inner_steps": 2, "points": 1, "batch_size": 32, "tests_per_class": 10}
+QUICK: dict[str, Any] = {
+    "draws": 2,
+    "inner_steps": 2,
+    "points": 1,
+    "batch_size": 32,
+    "tests_per_class": 10,
+}
 QUICK_PARTS = 2
 KEYS = {"precision", "compile", "data_root", "shared", *get_args(Half)}
 

@@ -76,7 +76,7 @@ def write_suite(page: SuitePage, out: Path) -> None:
     columns = page.columns()
     parts = [_introduction(page, out)]
     if columns:
-        ranks = {column(*c): page.ranks(*c) for c in columns}
+        ranks = {title(*c): page.ranks(*c) for c in columns}
         picture = out.with_suffix("") / "ranks.png"
         with replace_file(picture) as temporary:
             draw_ranks(ranks).savefig(temporary, format="png", dpi=110)
@@ -88,14 +88,17 @@ def write_suite(page: SuitePage, out: Path) -> None:
     for probe, protocol in columns:
         measured = page.measured(probe)
         parts += [
-            f"## {column(probe, protocol).capitalize()}",
+            f"## {title(probe, protocol).capitalize()}",
             accuracy_table(measured, probe, protocol),
         ]
     pairs = [p for p in dict.fromkeys(p for p, _ in columns) if _pairs(page.measured(p))]
     if pairs:
         parts += ["## Unlabelled rows of more classes", MORE_CLASSES]
     for probe in pairs:
-        parts += [f"### {probe.capitalize()}", more_classes_table(page.measured(probe), probe)]
+        parts += [
+            f"### {title(probe, 'inductive').capitalize()}",
+            more_classes_table(page.measured(probe), probe),
+        ]
     with replace_file(out) as temporary:
         temporary.write_text("\n\n".join(parts) + "\n")
 
@@ -143,6 +146,11 @@ def more_classes_table(measured: Mapping[str, Mapping[str, Row]], probe: str) ->
     return _markdown(lines)
 
 
+def title(probe: str, protocol: str) -> str:
+    """What a table is called; the suite has one logistic regression, the cross-validated one."""
+    return column(probe.removesuffix("_cv"), protocol)
+
+
 def _pairs(measured: Mapping[str, Mapping[str, Row]]) -> list[str]:
     return [name for name in measured if name + MORE in measured]
 
@@ -159,9 +167,9 @@ def _markdown(lines: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-MORE_CLASSES = f"""Entries named `…{MORE}` have the labels and test examples of their pair, but their
-unlabelled rows are of more classes. Points gained by that, inductive, ± standard error over the
-draws; raw inputs do not use unlabelled rows, random networks only for their statistics."""
+MORE_CLASSES = f"""Entries named `…{MORE}` have the labels and test examples of their pair, but
+unlabelled rows of more classes. Points gained by that, inductive, ± standard error over the draws;
+raw inputs do not use unlabelled rows, random networks only for their statistics."""
 
 
 def _introduction(page: SuitePage, out: Path) -> str:
@@ -183,16 +191,16 @@ of the inputs, labels and test examples, the same for all columns. Rules train n
 unlabelled rows, with hidden states in {page.suite.precision}. The entries, their datasets, labels
 and draws are in the configuration.
 
-- *Ridge* is the meta-objective's regression (λ = {page.suite.ridge.ridge:g}), *logistic_cv* a logistic
-  regression. C is chosen from {penalties} by {FOLDS}-fold cross-validation on the labels, in every
-  draw, on features that are centred and divided by one number.
+- *Ridge* is the meta-objective's regression (λ = {page.suite.ridge.ridge:g}), *logistic* a logistic
+  regression, for all columns alike: features are centred and scaled by one number, and C is chosen
+  from {penalties} by {FOLDS}-fold cross-validation on the labels of every draw.
 - *Inductive* embeds every labelled row alone, with batch statistics of unlabelled rows;
-  *transductive* has the labelled rows of a draw share their own statistics. Baselines know no such
-  difference; their columns are the same in both.
-- *PCA* has {COMPONENTS} components, *k-means* {CENTROIDS} centroids with triangle activation (Coates & Ng
-  2012), *whitened k-means* the same after ZCA whitening, all fitted to the unlabelled rows. A
-  *random network* is what rules start from: its embedding of {page.embedding_units} units, or all
-  of its layers. The *untrained rule* has θ as it is initialised.
+  *transductive* has the labelled rows of a draw share their own statistics. Columns of baselines
+  are the same in both.
+- *PCA* has {COMPONENTS} components, *k-means* {CENTROIDS} centroids with triangle activation
+  (Coates & Ng 2012), *whitened k-means* the same after ZCA whitening, all fitted to the unlabelled
+  rows. A *random network* is what rules start from: its embedding of {page.embedding_units} units,
+  or all of its layers. The *untrained rule* has θ as it is initialised.
 - Ranks are among all columns, 1 for the best, with 95% intervals of a bootstrap over datasets;
   entries of one dataset are drawn together.
 
