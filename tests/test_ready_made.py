@@ -11,6 +11,7 @@ from lit_lul.data.glyphs import load_glyphs
 from lit_lul.data.topics import TopicModel
 from lit_lul.errors import InvalidInput
 from lit_lul.evaluation.held_out import HeldOut
+from lit_lul.evaluation.held_out_glyphs import glyphs
 from lit_lul.evaluation.ready_made import READY_MADE
 from lit_lul.tasks.glyph_tasks import GlyphTasks
 
@@ -38,10 +39,10 @@ def test_held_out_worlds_differ() -> None:
 
 
 def test_glyphs_are_characters_that_training_does_not_have() -> None:
-    data = READY_MADE["glyphs"]()
-    training, _ = GlyphTasks().load("glyphs", None)
-    assert data.n_classes == load_glyphs(14).n_classes - len(training.pool)
-    assert data.x.shape[1] == 14**2
+    data = glyphs(side=8)  # rendered once for all tests
+    training, _ = GlyphTasks(side=8).load("glyphs", None)
+    assert data.n_classes == load_glyphs(8).n_classes - len(training.pool)
+    assert data.x.shape[1] == 8**2
     assert 0 <= data.x.min() < data.x.max() <= 1
     of_first = data.x[data.labels == 0]
     assert len(of_first.unique(dim=0)) == len(of_first), "every example is bent on its own"

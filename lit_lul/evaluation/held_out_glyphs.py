@@ -10,7 +10,6 @@ from lit_lul.tasks.glyph_tasks import GlyphTasks
 from lit_lul.tasks.transforms import Distortion, Elastic
 from lit_lul.tasks.transforms.pipeline import Pipeline
 
-SIDE = 14
 UNLABELLED, LABELLED = 200, 60
 """Images per character."""
 THIN = 0.5
@@ -19,18 +18,18 @@ DISTORTION, BEND = 0.2, 0.12
 """Entries of linear distortions, and moves of control points as a share of the side."""
 
 
-def glyphs() -> HeldOutData:
-    """Characters kept for validation, 14 × 14; every example is distorted and bent on its own.
+def glyphs(side: int = 14) -> HeldOutData:
+    """Characters kept for validation, side × side; every example is distorted and bent on its own.
 
     Unlabelled and labelled examples are made of different images of a character.
     """
-    _, validation = GlyphTasks(side=SIDE).load("glyphs", None)
+    _, validation = GlyphTasks(side=side).load("glyphs", None)
     assert validation is not None  # all characters are used
     images, pool = validation.images, np.sort(validation.pool)
     thin = [_thin_rows(images, int(c)) for c in pool]
     unlabelled, labelled = (
-        _examples(images, torch.stack([rows[side::2] for rows in thin]), per_class, side)
-        for side, per_class in enumerate((UNLABELLED, LABELLED))
+        _examples(images, torch.stack([rows[half::2] for rows in thin]), per_class, half)
+        for half, per_class in enumerate((UNLABELLED, LABELLED))
     )
     classes = torch.arange(len(pool))
     return HeldOutData(
@@ -38,7 +37,7 @@ def glyphs() -> HeldOutData:
         labelled,
         classes.repeat_interleave(LABELLED),
         1.0,
-        (1, SIDE, SIDE),
+        (1, side, side),
         classes.repeat_interleave(UNLABELLED),
     )
 
