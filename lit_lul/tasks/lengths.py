@@ -75,6 +75,6 @@ class ProblemLength:
         done = min(1.0, outer_step / self.over) if self.over > 0 else 1.0
         moving = self.first + done * (self.last - self.first)
         if self.distribution == "log-uniform":
-            ratio: float = moving / self.first
-            return max(1, round(self.first * ratio ** float(rng.random())))
+            logarithm = rng.uniform(np.log(self.first), np.log(moving))
+            return max(1, round(float(np.exp(logarithm))))
         return max(1, round(rng.normal(moving, self.spread * moving)))
