@@ -2,6 +2,7 @@
 
 from lit_lul.apply import Applied, apply_rule
 from lit_lul.errors import InvalidInput
+from lit_lul.files.publish import push_rule
 from lit_lul.files.theta import available_rules, load_learner, load_rule, save_learner
 from lit_lul.learners import (
     Batch,
@@ -30,5 +31,6 @@ __all__ = [
     "available_rules",
     "load_learner",
     "load_rule",
+    "push_rule",
     "save_learner",
 ]
