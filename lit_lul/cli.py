@@ -1,7 +1,8 @@
-"""The command line: fit, validate and test on LightningCLI, and predict."""
+"""The command line: fit, validate and test on LightningCLI, and functions that are commands."""
 
 import sys
 from argparse import ArgumentError
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from lit_lul.evaluation.held_out import HeldOut
 from lit_lul.evaluation.held_out_curve import HeldOutCurve
 from lit_lul.files.configs import with_bases
 from lit_lul.files.theta import check_settings
+from lit_lul.import_released import import_released
 from lit_lul.learners import LEARNERS
 from lit_lul.predict import predict
 from lit_lul.training.allocator import keep_freed_memory
@@ -47,7 +49,8 @@ LOGGERS = [
 
 DESCRIPTION = (
     "Meta-train learning rules and evaluate them. "
-    "To apply a rule to your own data: predict (see predict --help)."
+    "To apply a rule to your own data: predict (see predict --help). "
+    "To import θ that the paper's authors released: import (see import --help)."
 )
 
 NO_OPTIONS = {"model", "datamodule", "weights_only"}
@@ -57,6 +60,8 @@ COMMANDS = {
     "test": NO_OPTIONS | {"dataloaders"},
 }
 """Commands of the trainer, each with the arguments that it does not expose as options."""
+FUNCTIONS: dict[str, Callable[..., None]] = {"predict": predict, "import": import_released}
+"""Other commands, each a function whose arguments are options."""
 
 
 class LitLulCLI(LightningCLI):
@@ -227,8 +232,14 @@ def main(args: list[str] | None = None) -> None:
     )
     arguments = with_bases(sys.argv[1:] if args is None else args)
     try:
-        if arguments[:1] == ["predict"]:
-            auto_cli(predict, args=arguments[1:], prog="lit_lul predict", exit_on_error=False)
+        command = arguments[0] if arguments else ""
+        if command in FUNCTIONS:
+            auto_cli(
+                FUNCTIONS[command],
+                args=arguments[1:],
+                prog=f"lit_lul {command}",
+                exit_on_error=False,
+            )
             return
         LitLulCLI(arguments)
     except (ArgumentError, OmegaConfBaseException) as error:
