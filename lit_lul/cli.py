@@ -34,7 +34,9 @@ from lit_lul.training.module import MetaLightningModule
 from lit_lul.training.precisions import check_precision
 from lit_lul.training.preemption import StopOnSignal
 from lit_lul.training.progress import OuterStepProgressBar
+from lit_lul.training.rule_card import RuleCard
 from lit_lul.training.run_folders import LAST, claim_version, last_run
+from lit_lul.training.wandb_logger import keep_run_ids
 
 FILE_LOGGERS = (
     "lit_lul.training.loggers.RunCSVLogger",
@@ -129,8 +131,9 @@ class LitLulCLI(LightningCLI):
             resumed = last_run(root)
             config.ckpt_path = str(root / f"version_{resumed}" / LAST)
         self._take_settings(config)
+        own = resumed is not None and self.subcommand == "fit"
+        self.source = None if own else config.ckpt_path or config.start_from
         if loggers:
-            own = resumed is not None and self.subcommand == "fit"
             version = resumed if own else claim_version(root)
             for logger in loggers:
                 logger.version = version
@@ -161,7 +164,7 @@ class LitLulCLI(LightningCLI):
         config.model.learner = space(class_path=path, init_args=space(settings=space(**settings)))
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Make the trainer with this package's progress bar, checkpoints and signal handling."""
+        """Make the trainer with this package's progress bar, files and signal handling."""
         config = self.config_init[self.subcommand].trainer
         check_precision(config.precision)
         config.plugins = [*(config.plugins or []), AtomicCheckpointIO()]
@@ -170,8 +173,12 @@ class LitLulCLI(LightningCLI):
         path = self.config_init[self.subcommand].start_from
         start = [] if path is None else [StartFrom(path)]
         bar = [] if config.enable_progress_bar is False else [OuterStepProgressBar()]
-        config.callbacks = [*start, *(config.callbacks or []), StopOnSignal(), *bar, *self.curves]
-        return super().instantiate_trainer(**kwargs)
+        self.card = RuleCard(self.curves, self.source)
+        own = [StopOnSignal(), *bar, *self.curves, self.card]
+        config.callbacks = [*start, *(config.callbacks or []), *own]
+        trainer = super().instantiate_trainer(**kwargs)
+        keep_run_ids(trainer.loggers)
+        return trainer
 
     def _parse_ckpt_path(self) -> None:
         """Do nothing: checkpoints hold no hyperparameters that could replace the options."""
@@ -195,8 +202,7 @@ class LitLulCLI(LightningCLI):
         for curve in self.curves:
             console.print("\n" + curve.summary())
         if self.subcommand == "fit":
-            folder = self.config_init[self.subcommand].checkpoint.folder
-            console.print(f"θ        {folder / 'theta.safetensors'}")
+            console.print(f"θ        {self.card.theta}\ncard     {self.card.path}")
 
 
 def _embedding_units(module: MetaLightningModule) -> int:

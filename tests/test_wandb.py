@@ -1,5 +1,11 @@
-"""A run that Weights & Biases logs, offline: settings, curves and pictures."""
+"""A run that Weights & Biases logs, offline: settings, curves, media, tables and rules."""
 
+import base64
+import csv
+import hashlib
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,7 +14,12 @@ import pytest
 import wandb
 import yaml
 from conftest import lit_lul, log_folder
-from wandb_file import read_wandb_run
+from lightning.pytorch.loggers import wandb as lightning_wandb
+from wandb_file import WandbRun, read_wandb_run
+
+from lit_lul import InvalidInput, load_rule, save_learner
+from lit_lul.files.publish import read_card
+from lit_lul.training.wandb_logger import RunWandbLogger
 
 OVERLAY = Path(__file__).parents[1] / "configs" / "wandb.yaml"
 
@@ -23,10 +34,10 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     wandb.teardown()
 
 
-def fit(run_folder: Path, *options: str) -> Path:
+def fit(run_folder: Path, *options: str, command: str = "fit") -> Path:
     """Run the tiny configuration with W&B's logger; the folder that W&B has written since."""
     before = set(run_folder.glob("runs/wandb/offline-run-*"))
-    lit_lul("fit", "--config", "tiny.yaml", "--config", str(OVERLAY), *options)
+    lit_lul(command, "--config", "tiny.yaml", "--config", str(OVERLAY), *options)
     wandb.finish()
     wandb.teardown()  # the file is whole once W&B's own process has ended
     (folder,) = set(run_folder.glob("runs/wandb/offline-run-*")) - before
@@ -38,16 +49,24 @@ def saved_config(run_folder: Path) -> Any:
     return yaml.safe_load((log_folder(run_folder) / "config.yaml").read_text())
 
 
-def logged(folder: Path) -> tuple[Any, dict[str, list[Any]]]:
-    """Configuration and history of W&B's run."""
+def logged(folder: Path) -> WandbRun:
+    """W&B's run."""
     (file,) = folder.glob("*.wandb")
     return read_wandb_run(file)
+
+
+def digests(theta: Path) -> dict[str, str]:
+    """What W&B's artifact of θ and its card says of their content."""
+    files = {"theta.safetensors": theta, "README.md": theta.with_suffix(".md")}
+    md5 = {name: hashlib.md5(file.read_bytes()).digest() for name, file in files.items()}
+    return {name: base64.b64encode(digest).decode() for name, digest in md5.items()}
 
 
 @pytest.mark.usefixtures("offline")
 def test_settings_curves_and_pictures_reach_wandb(run_folder: Path) -> None:
     folder = fit(run_folder, "--trainer.max_steps=2")
-    config, history = logged(folder)
+    run = logged(folder)
+    config, history = run.config, run.history
     assert config["model"]["learner"]["init_args"]["settings"]["embedding_units"] == 6
     assert config["model"]["objective"]["class_path"].endswith("FewShotRidge")
     config.pop("_wandb", None)
@@ -61,13 +80,75 @@ def test_settings_curves_and_pictures_reach_wandb(run_folder: Path) -> None:
         for names in history[f"digits/{picture}.filenames"]:
             assert all((folder / "files" / name).is_file() for name in names)
 
+    curve, embedding = (
+        json.loads((folder / "files" / history[f"digits/{name}_table.path"][-1]).read_text())
+        for name in ("curve", "embedding")
+    )
+    with (log_folder(run_folder) / "digits_curve.csv").open(newline="") as file:
+        columns, *rows = csv.reader(file)
+    assert curve["columns"] == columns
+    assert [list(map(str, row)) for row in curve["data"]] == rows
+    assert embedding["columns"] == ["class", "u0", "u1", "u2", "u3", "u4", "u5"]
+    assert {row[0] for row in embedding["data"]} == set("0123456789")
+
+    (rule,) = run.rules
+    theta = log_folder(run_folder) / "checkpoints" / "theta.safetensors"
+    assert (rule.name, rule.type, rule.used) == (f"rule-{run.id}", "model", False)
+    assert rule.files == digests(theta)
+    card = read_card(theta.with_suffix(".md"))
+    assert "2 outer steps, from newly initialised θ" in card and "Held-out digits" in card
+
 
 @pytest.mark.usefixtures("offline")
-def test_a_resumed_run_brings_its_settings(run_folder: Path) -> None:
-    fit(run_folder, "--trainer.max_steps=2", "--held_out={}")
-    again = fit(run_folder, "--trainer.max_steps=3", "--held_out={}", "--ckpt_path=last")
-    config, history = logged(again)
-    config.pop("_wandb", None)
-    assert config["trainer"]["max_steps"] == 3
-    assert config == saved_config(run_folder)
-    assert history["trainer/global_step"][0] == 3
+def test_a_resumed_run_is_the_same_run_and_brings_its_settings(run_folder: Path) -> None:
+    first = logged(fit(run_folder, "--trainer.max_steps=2", "--held_out={}"))
+    options = ["--trainer.max_steps=3", "--held_out={}", "--ckpt_path=last"]
+    again = logged(fit(run_folder, *options))
+    assert again.id == first.id
+    assert [(rule.name, rule.used) for rule in again.rules] == [(f"rule-{first.id}", False)]
+    assert again.rules[0].files != first.rules[0].files
+    again.config.pop("_wandb", None)
+    assert again.config["trainer"]["max_steps"] == 3
+    assert again.config == saved_config(run_folder)
+    assert again.history["trainer/global_step"][0] == 3
+    assert "3 outer steps" in (log_folder(run_folder) / "checkpoints" / "theta.md").read_text()
+
+
+@pytest.mark.usefixtures("offline")
+def test_a_new_run_knows_the_rule_that_it_started_from(run_folder: Path) -> None:
+    options = ["--trainer.max_steps=1", "--held_out={}"]
+    first = logged(fit(run_folder, *options))
+    folder = log_folder(run_folder) / "checkpoints"
+    second = logged(fit(run_folder, *options, f"--start_from={folder / 'last.ckpt'}"))
+    assert second.id != first.id
+    used, made = second.rules
+    assert used == first.rules[0]._replace(used=True), "the same name and content, so the same"
+    assert (made.name, made.used) == (f"rule-{second.id}", False)
+
+    own = run_folder / "own.safetensors"
+    save_learner(load_rule(folder / "theta.safetensors"), own)
+    source = f"--ckpt_path={own}"
+    third = logged(fit(run_folder, "--held_out={}", source, command="validate"))
+    (used,) = third.rules
+    assert (used.name, used.used, [*used.files]) == ("rule-own", True, ["theta.safetensors"])
+    assert third.id not in (first.id, second.id)
+
+
+def test_a_disabled_run_leaves_no_trace(
+    run_folder: Path, last: Path, monkeypatch: pytest.MonkeyPatch, offline: None
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    wandb.teardown()
+    options = ["--trainer.max_steps=1", "--held_out={}", f"--start_from={last}"]
+    lit_lul("fit", "--config", "tiny.yaml", "--config", str(OVERLAY), *options)
+    assert (log_folder(run_folder, 1) / "checkpoints" / "theta.md").is_file()
+    assert not list(run_folder.rglob("wandb_run_id.txt"))
+    assert not list(run_folder.rglob("*.wandb"))
+
+
+def test_wandb_is_imported_only_by_its_logger(monkeypatch: pytest.MonkeyPatch) -> None:
+    check = "import sys, lit_lul.cli; sys.exit('wandb' in sys.modules)"
+    subprocess.run([sys.executable, "-c", check], check=True)
+    monkeypatch.setattr(lightning_wandb, "_WANDB_AVAILABLE", False)
+    with pytest.raises(InvalidInput, match="needs pip install wandb"):
+        RunWandbLogger()
