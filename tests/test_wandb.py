@@ -4,6 +4,7 @@ import base64
 import csv
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,14 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import wandb
 import yaml
 from conftest import lit_lul, log_folder
 from lightning.pytorch.loggers import wandb as lightning_wandb
 from wandb_file import WandbRun, read_wandb_run
 
-from lit_lul import InvalidInput, load_rule, save_learner
+from lit_lul import InvalidInput
 from lit_lul.files.publish import read_card
+from lit_lul.files.theta import PRETRAINED
 from lit_lul.training.wandb_logger import RunWandbLogger
 
 OVERLAY = Path(__file__).parents[1] / "configs" / "wandb.yaml"
@@ -34,10 +37,10 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     wandb.teardown()
 
 
-def fit(run_folder: Path, *options: str, command: str = "fit") -> Path:
+def fit(run_folder: Path, *options: str) -> Path:
     """Run the tiny configuration with W&B's logger; the folder that W&B has written since."""
     before = set(run_folder.glob("runs/wandb/offline-run-*"))
-    lit_lul(command, "--config", "tiny.yaml", "--config", str(OVERLAY), *options)
+    lit_lul("fit", "--config", "tiny.yaml", "--config", str(OVERLAY), *options)
     wandb.finish()
     wandb.teardown()  # the file is whole once W&B's own process has ended
     (folder,) = set(run_folder.glob("runs/wandb/offline-run-*")) - before
@@ -100,50 +103,68 @@ def test_settings_curves_and_pictures_reach_wandb(run_folder: Path) -> None:
 
 
 @pytest.mark.usefixtures("offline")
-def test_a_resumed_run_is_the_same_run_and_brings_its_settings(run_folder: Path) -> None:
+def test_a_resumed_run_is_the_same_run_and_a_new_one_knows_its_rule(run_folder: Path) -> None:
+    theta = log_folder(run_folder) / "checkpoints" / "theta.safetensors"
     first = logged(fit(run_folder, "--trainer.max_steps=2", "--held_out={}"))
     options = ["--trainer.max_steps=3", "--held_out={}", "--ckpt_path=last"]
     again = logged(fit(run_folder, *options))
     assert again.id == first.id
-    assert [(rule.name, rule.used) for rule in again.rules] == [(f"rule-{first.id}", False)]
-    assert again.rules[0].files != first.rules[0].files
+    (rule,) = again.rules
+    assert (rule.name, rule.used, rule.files) == (f"rule-{first.id}", False, digests(theta))
     again.config.pop("_wandb", None)
     assert again.config["trainer"]["max_steps"] == 3
     assert again.config == saved_config(run_folder)
     assert again.history["trainer/global_step"][0] == 3
-    assert "3 outer steps" in (log_folder(run_folder) / "checkpoints" / "theta.md").read_text()
+    card = theta.with_suffix(".md").read_text()
+    assert "3 outer steps, from newly initialised θ" in card and "None were measured" in card
+
+    start = theta.with_name("last.ckpt")
+    options = ["--trainer.max_steps=1", "--held_out={}", f"--start_from={start}"]
+    new = logged(fit(run_folder, *options))
+    assert new.id != first.id
+    used, made = new.rules
+    assert used == rule._replace(used=True), "the same name and content, so the same artifact"
+    assert (made.name, made.used) == (f"rule-{new.id}", False)
+    folder = log_folder(run_folder, 1) / "checkpoints"
+    assert f"1 outer steps, from {start}" in (folder / "theta.md").read_text()
+    checkpoint = torch.load(folder / "last.ckpt", weights_only=True)
+    assert checkpoint["callbacks"]["RuleCard"] == {"source": str(start)}
 
 
 @pytest.mark.usefixtures("offline")
-def test_a_new_run_knows_the_rule_that_it_started_from(run_folder: Path) -> None:
-    options = ["--trainer.max_steps=1", "--held_out={}"]
-    first = logged(fit(run_folder, *options))
-    folder = log_folder(run_folder) / "checkpoints"
-    second = logged(fit(run_folder, *options, f"--start_from={folder / 'last.ckpt'}"))
-    assert second.id != first.id
-    used, made = second.rules
-    assert used == first.rules[0]._replace(used=True), "the same name and content, so the same"
-    assert (made.name, made.used) == (f"rule-{second.id}", False)
-
-    own = run_folder / "own.safetensors"
-    save_learner(load_rule(folder / "theta.safetensors"), own)
-    source = f"--ckpt_path={own}"
-    third = logged(fit(run_folder, "--held_out={}", source, command="validate"))
-    (used,) = third.rules
-    assert (used.name, used.used, [*used.files]) == ("rule-own", True, ["theta.safetensors"])
-    assert third.id not in (first.id, second.id)
-
-
-def test_a_disabled_run_leaves_no_trace(
-    run_folder: Path, last: Path, monkeypatch: pytest.MonkeyPatch, offline: None
+def test_a_rule_of_no_run_is_named_after_its_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("WANDB_MODE", "disabled")
+    logger = RunWandbLogger(project="lit_lul", save_dir=tmp_path)
+    logger.use_rule("small")
+    moved = tmp_path / "moved" / "last.ckpt"  # without θ beside it
+    moved.parent.mkdir()
+    moved.write_bytes(b"a checkpoint")
+    logger.use_rule(moved)
+    folder = tmp_path / "lab" / "own rule@v1"
+    folder.mkdir(parents=True)
+    shutil.copy(PRETRAINED / "small.safetensors", folder / "theta.safetensors")
+    monkeypatch.chdir(tmp_path)
+    logger.use_rule("lab/own rule@v1")
+    folder = Path(logger.experiment.dir).parent
+    wandb.finish()
     wandb.teardown()
-    options = ["--trainer.max_steps=1", "--held_out={}", f"--start_from={last}"]
-    lit_lul("fit", "--config", "tiny.yaml", "--config", str(OVERLAY), *options)
-    assert (log_folder(run_folder, 1) / "checkpoints" / "theta.md").is_file()
-    assert not list(run_folder.rglob("wandb_run_id.txt"))
-    assert not list(run_folder.rglob("*.wandb"))
+    small, last, lab = logged(folder).rules
+    assert (small.name, small.used) == ("rule-small", True)
+    assert small.files == digests(PRETRAINED / "small.safetensors")
+    assert (last.name, [*last.files], last.used) == ("rule-last", ["last.ckpt"], True)
+    assert lab.name == "rule-lab-own-rule-v1"
+    assert lab.files == {"theta.safetensors": small.files["theta.safetensors"]}
+
+
+@pytest.mark.usefixtures("offline")
+def test_a_disabled_run_leaves_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    logger = RunWandbLogger(project="lit_lul", save_dir=tmp_path)
+    logger.run_folder = tmp_path
+    logger.use_rule("small")
+    logger.log_rule(tmp_path / "theta.safetensors", tmp_path / "theta.md", {})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_wandb_is_imported_only_by_its_logger(monkeypatch: pytest.MonkeyPatch) -> None:

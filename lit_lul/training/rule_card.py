@@ -15,7 +15,7 @@ from lit_lul.tasks import ImageTasks
 from lit_lul.training.loggers import run_folder
 from lit_lul.training.wandb_logger import RunWandbLogger
 
-CARD = """\
+TEMPLATE = """\
 ---
 license: unknown
 library_name: lit_lul
@@ -58,7 +58,8 @@ class RuleCard(Callback):
 
     Args:
         curves: the held-out curves that the card reports.
-        source: θ, checkpoint or reference that the run starts from; None if it is new or resumed.
+        source: θ, checkpoint or reference that the run starts from; None if it is new, or resumed
+            in its own folder.
     """
 
     def __init__(self, curves: Sequence[HeldOutCurve] = (), source: str | None = None) -> None:
@@ -76,10 +77,13 @@ class RuleCard(Callback):
         """The card."""
         return self.theta.with_suffix(".md")
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Delete the card of an earlier θ, if the run is resumed."""
-        if trainer.is_global_zero:
-            self.path.unlink(missing_ok=True)
+    def state_dict(self) -> dict[str, Any]:
+        """The source, which the card of a resumed run names too."""
+        return {"source": self.source}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load the source of a resumed run."""
+        self.source = self.source or state_dict["source"]
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the card, and log it.
@@ -100,7 +104,7 @@ class RuleCard(Callback):
         sources = trainer.datamodule.sources.values()
         images = [source.images.dataset for source in sources if isinstance(source, ImageTasks)]
         numbers = "\n\n".join(curve.numbers() for curve in self.curves)
-        return CARD.format(
+        return TEMPLATE.format(
             datasets=", ".join(sorted({name for name in images if is_reference(name)})),
             learner=learner,
             steps=trainer.global_step,

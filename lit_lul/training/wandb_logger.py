@@ -1,5 +1,6 @@
 """W&B: runs that continue when they are resumed, and rules as artifacts with lineage."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -65,11 +66,13 @@ class RunWandbLogger(WandbLogger):
         path = Path(source)
         theta = path.with_name(THETA) if path.suffix == ".ckpt" else rule_path(source)
         id_file = theta.parent.parent / RUN_ID
-        name = id_file.read_text().strip() if id_file.is_file() else theta.stem
+        own = path.stem if path.is_file() else str(source)
+        name = id_file.read_text().strip() if id_file.is_file() else own
         files = {THETA: theta, CARD: theta.with_suffix(".md")}
         if not theta.is_file():
             files = {path.name: path}
-        artifact = _artifact(f"rule-{name}", files, {"source": str(source)})
+        name = re.sub("[^A-Za-z0-9_.-]+", "-", f"rule-{name}")
+        artifact = _artifact(name, files, {"source": str(source)})
         # `use_artifact` does this too, but refuses to offline, although it can be synced later
         self.experiment._log_artifact(artifact, is_user_created=True, use_after_commit=True)
 
