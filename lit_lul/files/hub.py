@@ -5,6 +5,7 @@ is fetched.
 """
 
 import re
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,8 @@ def is_reference(name: str) -> bool:
     return bool(REFERENCE.fullmatch(name)) and not name.endswith((".safetensors", ".ckpt"))
 
 
-def client(what: str) -> Any:
-    """The module `huggingface_hub`.
+def client(what: str) -> tuple[Any, tuple[type[Exception], ...]]:
+    """The module `huggingface_hub`, and what it raises when a request fails.
 
     Args:
         what: what needs it, in the error.
@@ -33,10 +34,12 @@ def client(what: str) -> Any:
         InvalidInput: when it is not installed.
     """
     try:
-        import huggingface_hub
+        hub: Any = import_module("huggingface_hub")
+        errors: Any = import_module("huggingface_hub.errors")
     except ImportError as error:
-        raise InvalidInput(f"{what}: needs pip install 'lit-lul[hub]'") from error
-    return huggingface_hub
+        raise InvalidInput(f"{what} needs pip install 'lit-lul[hub]'") from error
+    # the base class of its HTTP client's errors, which is not the same client in all versions
+    return hub, (errors.HTTPError, OSError, ValueError)
 
 
 def fetch_rule(reference: str) -> Path:
@@ -55,7 +58,7 @@ def fetch_rule(reference: str) -> Path:
     match = REFERENCE.fullmatch(reference)
     assert match is not None
     repository, revision = match["repository"], match["revision"]
-    hub = client(reference)
+    hub, failures = client(f"{reference}: there is no such file, and the Hugging Face hub")
     api, errors = hub.HfApi(library_name="lit_lul"), hub.errors
     try:
         return Path(api.hf_hub_download(repository, THETA, revision=revision))
@@ -73,7 +76,7 @@ def fetch_rule(reference: str) -> Path:
         ) from error
     except errors.EntryNotFoundError as error:
         raise InvalidInput(f"{reference}: {repository} is no rule, it has no {THETA}") from error
-    except (OSError, ValueError) as error:
+    except failures as error:
         raise InvalidInput(f"{reference}: {reason_of(error)}") from error
 
 

@@ -26,7 +26,7 @@ def push_rule(
         rule: the name of a rule that ships, or a file, as for `load_rule`.
         repository: `org/name` on the hub, where you are logged in (`hf auth login`).
         card: the card, a Markdown file as `read_card` describes it; by default the file beside the
-            rule with the suffix `.md`, which rules that ship have.
+            rule with the suffix `.md`, which `fit` writes and rules that ship have.
         private: whether a new repository is private.
 
     Returns:
@@ -35,7 +35,7 @@ def push_rule(
     Raises:
         InvalidInput: when the file is no rule, the card lacks something, or the hub refuses.
     """
-    hub = client("push_rule")
+    hub, failures = client("push_rule")
     theta = rule_path(rule)
     load_rule(theta)
     text = read_card(theta.with_suffix(".md") if card is None else Path(card))
@@ -45,7 +45,7 @@ def push_rule(
     try:
         api.create_repo(repository, private=private, exist_ok=True)
         commit = api.create_commit(repository, additions, commit_message=f"Rule {theta.stem}")
-    except (OSError, ValueError) as error:
+    except failures as error:
         raise InvalidInput(f"{repository}: cannot be published ({reason_of(error)})") from error
     return f"{repository}@{commit.oid}"
 
@@ -59,7 +59,7 @@ def read_card(path: Path) -> str:
     Raises:
         InvalidInput: when the file is missing or lacks one of these.
     """
-    hub = client(str(path))
+    hub, _ = client(f"{path}: reading a card")
     try:
         text = path.read_text(encoding="utf-8")
         found = hub.ModelCard(text, ignore_metadata_errors=False).data.to_dict()
