@@ -17,7 +17,6 @@ PAGES = {
     "CHANGELOG.md": "changelog.md",
     "LICENSE": "license.md",
     "configs": "configs/index.md",
-    "sweeps": "sweeps.md",
     RULES: "rules/index.md",
 }
 PAGES |= {
@@ -31,7 +30,9 @@ PAGES |= {
     if path.name != "README.md"
 }
 """Pages by what they are made of, relative to the repository."""
-SOURCES = {page: source for source, page in PAGES.items() if page != "sweeps.md"}
+SOURCES = {page: source for source, page in PAGES.items()}
+TARGETS = PAGES | {"sweeps": "sweeps.md", "docs/tutorials": "tutorials/use_a_rule.md"}
+"""Where links lead, with folders that have a page in docs/."""
 LINK = re.compile(r"(?<=\]\()(?!\w+:|#)([^)#\s]+)")
 
 
@@ -50,7 +51,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
     def lead(link: re.Match[str]) -> str:
         target = posixpath.normpath(posixpath.join(folder, link[0]))
-        there = PAGES.get(target, target.removeprefix("docs/") if target[:5] == "docs/" else "")
+        there = TARGETS.get(target, target.removeprefix("docs/") if target[:5] == "docs/" else "")
         return posixpath.relpath(there, posixpath.dirname(here) or ".") if there else link[0]
 
     return LINK.sub(lead, markdown)

@@ -7,6 +7,7 @@ import os
 import sys
 import tempfile
 from base64 import b64decode
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +19,28 @@ from nbclient import NotebookClient
 
 SECONDS = 600
 """Limit of a cell."""
+AT_ONCE = 2
+"""Number of tutorials that run at the same time."""
 BASH = "%%bash\n"
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Replace each script by its page, its pictures and its notebook."""
-    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    for script in [f for f in files if f.src_uri.startswith("tutorials/") and ".py" in f.src_uri]:
+    scripts = [f for f in files if f.src_uri.startswith("tutorials/") and f.src_uri[-3:] == ".py"]
+    notebooks = [jupytext.reads(script.content_string, fmt="py:percent") for script in scripts]
+    if config.extra["run_tutorials"]:
+        os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            list(pool.map(_run, notebooks))  # a list, which raises what they raise
+    for script, notebook in zip(scripts, notebooks, strict=True):
         files.remove(script)
-        name = script.src_uri.removesuffix(".py")
-        notebook = jupytext.reads(script.content_string, fmt="py:percent")
-        if config.extra["run_tutorials"]:
-            _run(notebook)
+        name = Path(script.src_uri).stem
         pictures: dict[str, bytes] = {}
-        page = "\n\n".join(_markdown(cell, Path(name).name, pictures) for cell in notebook.cells)
-        page += f"\n\n[This page as a notebook]({Path(name).name}.ipynb)\n"
-        files.append(File.generated(config, f"{name}.md", content=page))
-        files.append(File.generated(config, f"{name}.ipynb", content=nbformat.writes(notebook)))
-        for picture, content in pictures.items():
-            files.append(File.generated(config, f"tutorials/{picture}", content=content))
+        page = "\n\n".join(_markdown(cell, name, pictures) for cell in notebook.cells)
+        page += f"\n\n[This page as a notebook]({name}.ipynb)\n"
+        made = {f"{name}.md": page, f"{name}.ipynb": nbformat.writes(notebook), **pictures}
+        for file, content in made.items():
+            files.append(File.generated(config, f"tutorials/{file}", content=content))
     return files
 
 
@@ -50,9 +54,8 @@ def _run(notebook: Any) -> None:
             resources={"metadata": {"path": folder}},
         ).execute()
     for cell in notebook.cells:
-        cell["outputs"] = [o for o in cell.get("outputs", []) if o.get("name") != "stderr"]
-        if cell.cell_type != "code":
-            del cell["outputs"]
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
 
 
 def _markdown(cell: Any, name: str, pictures: dict[str, bytes]) -> str:
@@ -66,8 +69,7 @@ def _markdown(cell: Any, name: str, pictures: dict[str, bytes]) -> str:
         if "image/png" in data:
             picture = f"{name}_{len(pictures)}.png"
             pictures[picture] = b64decode(data["image/png"])
-            about = data.get("text/plain", "").strip("<>'")
-            parts.append(f"![{about}]({picture})")
+            parts.append(f"![what the code above shows]({picture})")
         else:
             text = output.get("text", data.get("text/plain", "")).strip("\n")
             parts.append(f'```text title="output"\n{text}\n```')
