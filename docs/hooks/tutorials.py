@@ -50,6 +50,7 @@ def _run(notebook: Any) -> None:
         NotebookClient(
             notebook,
             timeout=SECONDS,
+            coalesce_streams=True,
             extra_arguments=["--IPKernelApp.log_level=40"],  # it warns of its local port
             resources={"metadata": {"path": folder}},
         ).execute()

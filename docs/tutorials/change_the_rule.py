@@ -7,7 +7,7 @@
 # ## Look at the settings
 
 # %%
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import torch
 from sklearn.datasets import load_digits
@@ -16,7 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from lit_lul import UnsupervisedUpdate, apply_rule, load_rule
 
 rule = load_rule("small")
-rule.settings
+asdict(rule.settings)
 
 # %% [markdown]
 # ## Change one, keep θ
@@ -31,7 +31,8 @@ rows = torch.tensor(x / 16).float()
 
 def accuracy(rule: UnsupervisedUpdate) -> float:
     """With 100 labels, after 30 inner steps on a small network."""
-    u = apply_rule(rule, rows, hidden_units=[64, 64], inner_steps=30, batch_size=64).embeddings
+    applied = apply_rule(rule, rows, hidden_units=[64, 64], inner_steps=30)
+    u = applied.embeddings
     classifier = LogisticRegression(max_iter=1000).fit(u[:100], y[:100])
     return float(classifier.score(u[100:], y[100:]))
 
@@ -61,7 +62,8 @@ for rate in (0.003, 0.03, 0.3):
 
 # %% language="bash"
 # lit-lul fit --config hebbian.yaml \
-#     --trainer.max_steps 20 --trainer.enable_progress_bar false --trainer.limit_val_batches 0 \
+#     --trainer.max_steps 20 --trainer.limit_val_batches 0 \
+#     --trainer.enable_progress_bar false \
 #     --held_out.digits.every_n_outer_steps 20 --held_out.digits.draws 8
 
 # %%

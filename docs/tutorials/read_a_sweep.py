@@ -18,17 +18,11 @@ import yaml
 
 from lit_lul.cli import main
 
+short = ["--held_out={}", "--trainer.max_steps=10"]
+short += ["--trainer.enable_progress_bar=false"]
 for rate in (0.003, 0.03, 0.3):
-    main(
-        [
-            "fit",
-            "--config=hebbian.yaml",
-            f"--model.learner.settings.inner_rate={rate}",
-            "--trainer.max_steps=10",
-            "--trainer.enable_progress_bar=false",
-            "--held_out={}",
-        ]
-    )
+    setting = f"--model.learner.settings.inner_rate={rate}"
+    main(["fit", "--config=hebbian.yaml", setting, *short])
 
 # %% [markdown]
 # ## What was set, and what came out
@@ -40,12 +34,13 @@ for rate in (0.003, 0.03, 0.3):
 # %%
 rates, accuracies = [], []
 for run in sorted(Path("runs/hebbian").iterdir()):
-    settings = yaml.safe_load((run / "config.yaml").read_text())["model"]["learner"]["init_args"]
+    config = yaml.safe_load((run / "config.yaml").read_text())
     with (run / "metrics.csv").open(newline="") as file:
         *_, last = csv.DictReader(file)
-    rates.append(settings["settings"]["inner_rate"])
+    settings = config["model"]["learner"]["init_args"]["settings"]
+    rates.append(settings["inner_rate"])
     accuracies.append(float(last["val/accuracy"]))
-    print(f"{run.name}  inner rate {rates[-1]:<6} val/accuracy {accuracies[-1]:.1%}")
+    print(f"{run.name}  {rates[-1]:<6} {accuracies[-1]:.1%}")
 
 # %%
 figure, axis = plt.subplots(figsize=(5, 3), layout="constrained")
@@ -59,7 +54,7 @@ plt.show()
 # - **One seed each.** Repeat the best and its neighbours with `--seed_everything 1`, 2, ...; a difference that does not survive that
 #   is noise.
 # - **Short runs favour fast starts.** A setting that is best after ten outer steps need not be after 700. Train the best few for longer.
-# - **The edge of the range.** If the best value is the largest or the smallest one, the range was wrong.
+# - **The edge of the range.** If the best value is the largest or the smallest one, as here, the range was too narrow.
 # - **Only then held-out data**, once, for the setting that was chosen.
 #
 # ## With Weights & Biases

@@ -13,7 +13,8 @@
 
 # %% language="bash"
 # lit-lul fit --config quickstart.yaml \
-#     --trainer.max_steps 30 --trainer.enable_progress_bar false --trainer.limit_val_batches 0 \
+#     --trainer.max_steps 30 --trainer.limit_val_batches 0 \
+#     --trainer.enable_progress_bar false \
 #     --held_out.digits.every_n_outer_steps 15 --held_out.digits.draws 8
 
 # %% [markdown]
@@ -45,7 +46,8 @@ run = Path("runs/quickstart/version_0")
 with (run / "metrics.csv").open(newline="") as file:
     logged = [row for row in csv.DictReader(file) if row["train/meta_loss"]]
 figure, axis = plt.subplots(figsize=(5, 3), layout="constrained")
-axis.plot([int(r["step"]) for r in logged], [float(r["train/meta_loss"]) for r in logged])
+steps = [int(row["step"]) for row in logged]
+axis.plot(steps, [float(row["train/meta_loss"]) for row in logged])
 axis.set(xlabel="outer steps", ylabel="meta-loss")
 plt.show()
 

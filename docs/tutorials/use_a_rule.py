@@ -69,7 +69,8 @@ plt.show()
 # time, as they come:
 
 # %%
-applied.embed(rows[:1]).shape, torch.allclose(applied.embed(rows[:1]), applied.embeddings[:1])
+u = applied.embed(rows[:1])
+u.shape, torch.allclose(u, applied.embeddings[:1])
 
 # %% [markdown]
 # ## On the command line
