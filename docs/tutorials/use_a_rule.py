@@ -69,8 +69,8 @@ plt.show()
 # time, as they come:
 
 # %%
-u = applied.embed(rows[:1])
-u.shape, torch.allclose(u, applied.embeddings[:1])
+later = applied.embed(rows[:1])
+later.shape, torch.allclose(later, applied.embeddings[:1])
 
 # %% [markdown]
 # ## On the command line
