@@ -59,23 +59,23 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 def _text(source: Path) -> str:
     """A page's Markdown."""
-    if source.is_dir():
-        return "\n".join(_list(source))
+    if source == ROOT / "configs":
+        return "\n".join(_configurations(source))
+    if source == ROOT / RULES:
+        cards = [f"- [{c.stem}]({c.name})" for c in sorted(source.glob("[a-z]*.md"))]
+        about = (source / "README.md").read_text(encoding="utf-8")
+        return "\n".join(["# Rules that ship\n", about, *cards])
     text = source.read_text(encoding="utf-8")
     if source.suffix == ".yaml":
         return f"# {source.name}\n\n```yaml\n{text}```\n"
     return f"# Licence\n\n```text\n{text}```\n" if source.name == "LICENSE" else text
 
 
-def _list(folder: Path) -> Iterator[str]:
-    """Links to a folder's files, each with what its first line says."""
-    title = "Rules that ship" if folder == ROOT / RULES else "Configurations"
-    yield f"# {title}\n"
-    if title == "Configurations":
-        yield "Each is found by its name, as in `lit-lul fit --config quickstart.yaml`.\n"
-        for path in sorted(folder.glob("*.yaml")):
-            about = path.read_text(encoding="utf-8").partition("\n#\n")[0].replace("\n# ", " ")
-            yield f"- [{path.name}]({path.name}): {about.removeprefix('# ')}"
-        return
-    yield (folder / "README.md").read_text(encoding="utf-8")
-    yield from (f"- [{path.stem}]({path.name})" for path in sorted(folder.glob("[a-z]*.md")))
+def _configurations(folder: Path) -> Iterator[str]:
+    """Links to the configurations, each with the first paragraph of its comment."""
+    yield "# Configurations\n"
+    yield "Each is found by its name, as in `lit-lul fit --config quickstart.yaml`.\n"
+    for path in sorted(folder.glob("*.yaml")):
+        comment = re.split(r"\n#?\n", path.read_text(encoding="utf-8"))[0]
+        about = comment.removeprefix("# ").replace("\n# ", " ")
+        yield f"- [{path.name}]({path.name}): {about}"
