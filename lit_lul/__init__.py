@@ -1,5 +1,7 @@
 """lit_lul: meta-train learning rules and apply them."""
 
+from typing import TYPE_CHECKING
+
 from lit_lul.apply import Applied, apply_rule
 from lit_lul.errors import InvalidInput
 from lit_lul.files.theta import available_rules, load_learner, load_rule, save_learner
@@ -14,6 +16,22 @@ from lit_lul.learners import (
 from lit_lul.networks import MLP, MLPs
 from lit_lul.objectives import FewShotRidge
 
+if TYPE_CHECKING:
+    from lit_lul.estimator import RuleTransformer
+    from lit_lul.files.transformer import load_transformer, save_transformer
+else:
+
+    def __getattr__(name: str) -> object:
+        """Import what needs scikit-learn, which takes as long as torch, when it is first used."""
+        if name == "RuleTransformer":
+            from lit_lul import estimator as module
+        elif name in ("load_transformer", "save_transformer"):
+            from lit_lul.files import transformer as module
+        else:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(module, name)
+
+
 __all__ = [
     "MLP",
     "Applied",
@@ -24,11 +42,14 @@ __all__ = [
     "InvalidInput",
     "Learner",
     "MLPs",
+    "RuleTransformer",
     "UnsupervisedUpdate",
     "UpdateSettings",
     "apply_rule",
     "available_rules",
     "load_learner",
     "load_rule",
+    "load_transformer",
     "save_learner",
+    "save_transformer",
 ]

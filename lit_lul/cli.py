@@ -1,4 +1,4 @@
-"""The command line: fit, validate and test on LightningCLI, and predict."""
+"""The command line: fit, validate and test on LightningCLI, predict and report."""
 
 import sys
 from argparse import ArgumentError
@@ -19,6 +19,7 @@ from lit_lul.files.configs import with_bases
 from lit_lul.files.theta import check_settings
 from lit_lul.learners import LEARNERS
 from lit_lul.predict import predict
+from lit_lul.report.command import report
 from lit_lul.training.allocator import keep_freed_memory
 from lit_lul.training.checkpoints import (
     AtomicCheckpointIO,
@@ -41,7 +42,8 @@ LOGGER = {"class_path": CSV, "init_args": {"save_dir": "runs", "name": "default"
 
 DESCRIPTION = (
     "Meta-train learning rules and evaluate them. "
-    "To apply a rule to your own data: predict (see predict --help)."
+    "To apply a rule to your own data: predict (see predict --help). "
+    "To compare rules with baselines: report (see report --help)."
 )
 
 NO_OPTIONS = {"model", "datamodule", "weights_only"}
@@ -221,10 +223,14 @@ def main(args: list[str] | None = None) -> None:
         omegaconf_absolute_to_relative_paths=True,
         docstring_parse_attribute_docstrings=True,
     )
-    arguments = with_bases(sys.argv[1:] if args is None else args)
+    given = sys.argv[1:] if args is None else args
+    arguments = given if given[:1] == ["report"] else with_bases(given)
     try:
         if arguments[:1] == ["predict"]:
             auto_cli(predict, args=arguments[1:], prog="lit_lul predict", exit_on_error=False)
+            return
+        if arguments[:1] == ["report"]:
+            report(arguments[1:])
             return
         LitLulCLI(arguments)
     except (ArgumentError, OmegaConfBaseException) as error:

@@ -2,15 +2,17 @@
 
 from pathlib import Path
 
-import torch
 from rich.console import Console
 from torch import Tensor
 
 from lit_lul.apply import apply_rule, write_applied
 from lit_lul.data.image_datasets import ImageSource, load_images
+from lit_lul.devices import find_device
 from lit_lul.errors import InvalidInput
 from lit_lul.files.rows import load_rows
 from lit_lul.files.theta import load_rule
+
+__all__ = ["find_device", "predict"]
 
 
 def predict(
@@ -58,21 +60,6 @@ def predict(
     embeddings, phi = write_applied(applied, output_folder)
     console = Console(soft_wrap=True, highlight=False)
     console.print(f"embeddings  {embeddings}\nφ           {phi}")
-
-
-def find_device(name: str) -> torch.device:
-    """The device of a name: cpu, cuda, cuda:N, or auto for a GPU if there is one.
-
-    Raises:
-        InvalidInput: for another name, or a GPU that is missing.
-    """
-    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    names = ["cpu"] + ["cuda"] * bool(gpus) + [f"cuda:{i}" for i in range(gpus)]
-    if name == "auto":
-        return torch.device("cuda" if gpus else "cpu")
-    if name not in names:
-        raise InvalidInput(f"device {name!r}: expected auto or one of {', '.join(names)}")
-    return torch.device(name)
 
 
 def _load(data_path: Path | None, images: ImageSource | None, data_root: str | None) -> Tensor:

@@ -81,6 +81,8 @@ def test_every_config_is_under_test() -> None:
         "results.yaml",  # test_results.py
         "results_transductive.yaml",  # test_results.py
         "tensorboard.yaml",
+        "suite.yaml",  # test_suite.py
+        "suite_long.yaml",  # test_suite.py
         "wandb.yaml",  # test_wandb.py
         "sweep.yaml",  # test_sweeps.py
     }

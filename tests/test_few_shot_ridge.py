@@ -42,8 +42,12 @@ def test_a_diverged_task_has_neither_loss_nor_accuracy(form: dict[str, Any]) -> 
 def test_missing_columns_are_as_if_never_there(form: dict[str, Any]) -> None:
     params, labelled = make_data(tasks=2)
     second = Labelled(
-        *(t[:, 1:, :, :2] if i in (1, 3) else t[:, 1:] for i, t in enumerate(labelled[:4])),
-        *(t[1:, :2] for t in labelled[4:]),
+        labelled.support_x[:, 1:],
+        labelled.support_y[:, 1:, :, :2],
+        labelled.query_x[:, 1:],
+        labelled.query_y[:, 1:, :, :2],
+        labelled.is_class[1:, :2],
+        labelled.is_target[1:, :2],
     )
     objective = FewShotRidge(**form)
     alone = objective(NETWORK, map_tensors(lambda p: p[1:], params), second)
@@ -74,6 +78,17 @@ def test_with_statistics_no_example_depends_on_another(form: dict[str, Any]) -> 
     torch.testing.assert_close(one_query, query[..., 3:4, :])
     transductive, _ = objective.embed(NETWORK, params, labelled)
     assert (support - transductive).abs().max() > 0.01
+
+
+def test_unlabelled_examples_give_the_statistics() -> None:
+    params, labelled = make_data(tasks=2)
+    rows = torch.rand(2, 30, 5, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
+    statistics = NETWORK.statistics(params, rows)
+    objective = FewShotRidge(batches="unlabelled")
+    assert objective.needs_unlabelled and not FewShotRidge().needs_unlabelled
+    inductive = objective(NETWORK, params, labelled._replace(unlabelled_x=rows))
+    embedded = FewShotRidge().embed(NETWORK, params, labelled, statistics)
+    torch.testing.assert_close(inductive, FewShotRidge().score(*embedded, labelled))
 
 
 @pytest.mark.parametrize(

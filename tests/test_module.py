@@ -7,13 +7,18 @@ import pytest
 import torch
 from lightning import Trainer
 from torch import Tensor
+from torch.nn.utils import vector_to_parameters
 
+from lit_lul.estimators import Outcome
 from lit_lul.learners import UnsupervisedUpdate, UpdateSettings
 from lit_lul.networks import MLPs
+from lit_lul.objectives.objective import Score
 from lit_lul.tasks.glyph_tasks import GlyphTasks
 from lit_lul.tasks.lengths import ProblemLength
 from lit_lul.tasks.sizes import Sizes
 from lit_lul.training.datamodule import TaskDataModule
+from lit_lul.training.gradient_sum import GradientSum
+from lit_lul.training.mean_theta import MeanTheta
 from lit_lul.training.module import MetaLightningModule
 from lit_lul.trees import map_tensors, tensors_of
 
@@ -100,6 +105,36 @@ def test_non_finite_truncation_costs_its_cohort_alone() -> None:
     assert set(broken.cohorts) == {0, 1, 2}
     assert theta(broken).isfinite().all()
     assert not torch.equal(theta(broken), start)
+
+
+def test_cohorts_with_large_gradients_are_clipped_alone() -> None:
+    gradients = []
+    for limit in (math.inf, 1e-3):
+        total = GradientSum(2, limit)
+        for cohort, gradient in enumerate(([3.0, 4.0], [0.0, 1e-4])):
+            score = Score(torch.zeros(1), torch.zeros(1))
+            total.add(cohort, Outcome(torch.tensor(gradient), None, score))
+        gradients.append(total.mean(stop=0)[0].tolist())
+    assert gradients[0] == pytest.approx([1.5, 2.00005])
+    assert gradients[1] == pytest.approx([0.6e-3 / 2, (0.8e-3 + 1e-4) / 2])
+
+
+def test_mean_of_theta_follows_it_with_a_growing_horizon() -> None:
+    learner = UnsupervisedUpdate(UpdateSettings(**SMALL))
+    mean = MeanTheta(sum(p.numel() for p in learner.parameters()))
+    path = [float(step) for step in range(1, 51)]
+    for value in path:
+        vector_to_parameters(torch.full_like(mean.theta, value), learner.parameters())
+        mean.update(learner)
+    expected = path[0]
+    for step, value in enumerate(path[1:], start=2):
+        expected += (value - expected) * 9 / (8 + step)
+    copied = mean.learner_of(learner)
+    for parameter in copied.parameters():
+        torch.testing.assert_close(parameter.detach(), torch.full_like(parameter, expected))
+    assert 40 < expected < 50
+    assert all((parameter == 50).all() for parameter in learner.parameters())
+    assert copied.settings == learner.settings
 
 
 def test_gradient_is_the_mean_over_finite_cohorts_and_clipped(

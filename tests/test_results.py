@@ -6,23 +6,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import result_rows
-import results
 import torch
+from conftest import lit_lul
 from omegaconf import OmegaConf
-from report import losses, table
-from result_rows import Row
 from test_configs import CONFIGS, HELD_OUT
 
 from lit_lul.errors import InvalidInput
 from lit_lul.evaluation.baselines import BASELINES, measure_baselines
 from lit_lul.evaluation.curve import roll_out_draws
 from lit_lul.evaluation.held_out import HeldOut
-from lit_lul.evaluation.held_out_data import digits
+from lit_lul.evaluation.small_tables import digits
 from lit_lul.files.theta import load_rule, save_learner
 from lit_lul.learners import HebbianRule, HebbianSettings, UnsupervisedUpdate, UpdateSettings
 from lit_lul.networks import MLPs
 from lit_lul.objectives import FewShotRidge
+from lit_lul.report import result_rows
+from lit_lul.report.results import load_protocol
+from lit_lul.report.results_page import losses, table
+from lit_lul.report.rules import load_learners
+from lit_lul.report.stored_rows import Row
 
 SETTINGS = UpdateSettings(
     hidden_channels=4, error_channels=3, top_channels=4, embedding_units=6, inner_rate=0.03
@@ -56,7 +58,7 @@ def write_config(**changes: Any) -> None:
 def report(*options: str, rules: tuple[str, ...] = ("mine.safetensors",)) -> str:
     """Run the command; the report."""
     arguments = ["--rules", *rules, "--config", "results.yaml", "--out", "out/report.md"]
-    results.main([*arguments, *options])
+    lit_lul("report", "results", *arguments, *options)
     return Path("out/report.md").read_text()
 
 
@@ -75,7 +77,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_all_rows_are_of_the_same_draws() -> None:
     text = report("--datasets", "digits")
-    held_out, ridge, *_ = results.load_protocol(Path("results.yaml"))
+    held_out, ridge, *_ = load_protocol(Path("results.yaml"))
     assert ridge == FewShotRidge(ridge=0.2)
     entry, data, rows = held_out["digits"], digits(), rows_of("digits")
     assert list(rows) == [*BASELINES, "untrained rule", "mine"]
@@ -140,11 +142,9 @@ def test_rules_of_other_settings_have_untrained_rules_of_their_own() -> None:
     report("--datasets", "digits", rules=("mine.safetensors", "twin.safetensors"))
     assert list(rows_of("digits"))[len(BASELINES) :] == ["untrained rule", "mine", "twin"]
     save_learner(HebbianRule(HebbianSettings(embedding_units=6)), Path("hebbian.safetensors"))
-    names = list(results.load_learners(["mine.safetensors", "hebbian.safetensors"]))
+    names = list(load_learners(["mine.safetensors", "hebbian.safetensors"], []))
     assert names == ["untrained rule", "untrained rule (hebbian)", "mine", "hebbian"]
-    names = list(
-        results.load_learners(["mine.safetensors", "twin.safetensors", "wide.safetensors"])
-    )
+    names = list(load_learners(["mine.safetensors", "twin.safetensors", "wide.safetensors"], []))
     assert names == ["untrained rule", "untrained rule (wide)", "mine", "twin", "wide"]
 
 
@@ -186,15 +186,14 @@ def test_errors_are_one_line(options: list[str], message: str) -> None:
     Path("empty.yaml").write_text("seed: 0\n")
     Path("spoilt").mkdir()
     Path("spoilt/digits.json").write_text('{"rows": [')
-    with pytest.raises(SystemExit) as raised:
+    with pytest.raises(InvalidInput) as raised:
         report(*options)
-    assert str(raised.value.code).startswith("error: ")
-    assert message in str(raised.value.code)
-    assert "\n" not in str(raised.value.code)
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
 
 
 def test_the_protocol_that_ships() -> None:
-    held_out, ridge, *_ = results.load_protocol(CONFIGS / "results.yaml")
+    held_out, ridge, *_ = load_protocol(CONFIGS / "results.yaml")
     assert list(held_out) == HELD_OUT
     for entry in held_out.values():
         assert entry.networks == MLPs((4, 4), (128, 128))
@@ -207,4 +206,4 @@ def test_the_protocol_that_ships() -> None:
 def test_bad_values_of_a_dataset_are_named() -> None:
     write_config(draws=1)
     with pytest.raises(InvalidInput, match="draws 1"):
-        results.load_protocol(Path("results.yaml"))
+        load_protocol(Path("results.yaml"))

@@ -36,6 +36,17 @@ def test_constant_problem_length() -> None:
     assert {ProblemLength(24, 24, 1, 0).sample(3, RNG(i)) for i in range(9)} == {24}
 
 
+@pytest.mark.parametrize(("outer_step", "longest"), [(0, 30), (500, 515), (1000, 1000)])
+def test_log_uniform_problem_lengths_have_a_moving_upper_bound(
+    outer_step: int, longest: int
+) -> None:
+    rng, schedule = RNG(0), ProblemLength(30, 1000, 1000, distribution="log-uniform")
+    drawn = np.array([schedule.sample(outer_step, rng) for _ in range(4000)])
+    assert drawn.min() == 30
+    assert longest * 0.98 < drawn.max() <= longest or longest == 30
+    assert np.median(drawn) == pytest.approx(np.sqrt(30 * longest), rel=0.05)
+
+
 def test_learning_rate_of_the_paper() -> None:
     optimizer = torch.optim.Adam([torch.zeros(1, requires_grad=True)], lr=3e-4)
     schedule = PiecewiseConstantLR(optimizer, [2, 4], [1 / 3, 1 / 15])
@@ -53,5 +64,7 @@ def test_bad_schedules_are_named() -> None:
         UnrollLength(first=(4, 2))
     with pytest.raises(InvalidInput, match="problem length from 0"):
         ProblemLength(first=0)
+    with pytest.raises(InvalidInput, match="distribution 'uniform': expected one of normal, log"):
+        ProblemLength(distribution="uniform")  # type: ignore[arg-type]
     with pytest.raises(InvalidInput, match=r"milestones \[4, 2\]"):
         PiecewiseConstantLR(optimizer, [4, 2], [0.1, 0.1])

@@ -24,6 +24,7 @@ from conftest import (
 from omegaconf import OmegaConf
 
 from lit_lul.errors import InvalidInput
+from lit_lul.estimators.truncated_backprop import flatten
 from lit_lul.files.theta import load_learner, stored_settings
 from lit_lul.learners import UpdateSettings
 from lit_lul.training.module import MetaLightningModule
@@ -41,6 +42,7 @@ def test_fit_leaves_everything_it_names(finished: Finished) -> None:
     written = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     assert written == {
         "checkpoints/last.ckpt",
+        "checkpoints/mean_theta.safetensors",
         "checkpoints/theta.safetensors",
         "config.yaml",
         "digits_curve.csv",
@@ -224,6 +226,18 @@ def test_resume_saves_between_outer_steps_alone(
     monkeypatch.setattr(MetaLightningModule, "on_save_checkpoint", record)
     lit_lul(*FIT, "--ckpt_path=last", "--trainer.max_steps=7")
     assert turns == [(6, 0), (7, 0)]
+
+
+def test_means_of_theta_are_kept(last: Path) -> None:
+    keep = "--checkpoint.keep_every_n_outer_steps=3"
+    lit_lul(*FIT, "--ckpt_path=last", "--trainer.max_steps=7", keep)
+    kept = sorted(path.name for path in last.parent.glob("mean_theta_*"))
+    assert kept == ["mean_theta_000006.safetensors"]
+    at_six, now, end = (
+        flatten(load_learner(last.parent / name).parameters())
+        for name in (kept[0], "mean_theta.safetensors", "theta.safetensors")
+    )
+    torch.testing.assert_close(now, at_six.lerp(end, 9 / 15))
 
 
 def test_weights_of_the_mixture_may_change_on_resume(last: Path) -> None:

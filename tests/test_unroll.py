@@ -107,7 +107,14 @@ def test_tasks_at_once_equal_tasks_alone(form: dict[str, Any], objective: FewSho
                 NETWORK,
                 1,
                 [Batch(batch.x[one]) for batch in truncation.batches],
-                Labelled(*(t[:, one] for t in labelled[:4]), *(t[one] for t in labelled[4:])),
+                Labelled(
+                    labelled.support_x[:, one],
+                    labelled.support_y[:, one],
+                    labelled.query_x[:, one],
+                    labelled.query_y[:, one],
+                    labelled.is_class[one],
+                    labelled.is_target[one],
+                ),
                 start_seed=5,
                 noise_seed=6,
             ),
@@ -126,8 +133,12 @@ def test_missing_columns_are_as_if_never_there() -> None:
     objective, params = FewShotRidge(), make_state(2)["params"]
     labelled = make_truncation(2, steps=1).labelled
     second = Labelled(
-        *(t[:, 1:, :, :2] if i in (1, 3) else t[:, 1:] for i, t in enumerate(labelled[:4])),
-        *(t[1:, :2] for t in labelled[4:]),
+        labelled.support_x[:, 1:],
+        labelled.support_y[:, 1:, :, :2],
+        labelled.query_x[:, 1:],
+        labelled.query_y[:, 1:, :, :2],
+        labelled.is_class[1:, :2],
+        labelled.is_target[1:, :2],
     )
     alone = objective(NETWORK, take(params, slice(1, None)), second)
     torch.testing.assert_close(objective(NETWORK, params, labelled).loss[1:], alone.loss)

@@ -57,7 +57,7 @@ for rate in (0.003, 0.03, 0.3):
 #
 # ## Another rule
 #
-# The configuration names the learner's class. `hebbian.yaml` is based on the quick start and replaces it by a rule whose θ is 39
+# The configuration names the learner's class. `hebbian.yaml` is based on the quick start and replaces it by a rule whose θ is a few dozen
 # coefficients of classic plasticity terms. Its full run has 700 outer steps; 20 show that it learns.
 
 # %% language="bash"
@@ -71,7 +71,7 @@ hebbian = load_rule("runs/hebbian/version_0/checkpoints/theta.safetensors")
 type(hebbian).__name__, sum(p.numel() for p in hebbian.parameters())
 
 # %% [markdown]
-# [A Hebbian rule](../hebbian.md) compares the two after full runs: at this size the 39 numbers win.
+# [A Hebbian rule](../hebbian.md) compares the two after full runs: at this size the few numbers win.
 #
 # ## A rule of your own
 #

@@ -1,17 +1,26 @@
 """Settings of a held-out curve: a named entry of `held_out` in a configuration."""
 
 import json
-from dataclasses import asdict, dataclass, field, is_dataclass, replace
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any, Literal
 
 from lit_lul.data.image_datasets import ImageSource, load_images
 from lit_lul.data.text import TextSource, load_word_bags
 from lit_lul.errors import InvalidInput
-from lit_lul.evaluation.held_out_data import HeldOutData, digits, from_images, from_texts
+from lit_lul.evaluation.held_out_data import (
+    HeldOutData,
+    UnlabelledClasses,
+    choose_classes,
+    from_images,
+    from_texts,
+)
+from lit_lul.evaluation.ready_made import READY_MADE
 from lit_lul.networks import MLPs, Networks
 
-Probe = Literal["ridge", "logistic"]
+Probe = Literal["ridge", "logistic", "logistic_cv"]
 Protocol = Literal["inductive", "transductive"]
+NEWER = ("dataset", "classes", "unlabelled_classes")
+"""Settings that `describe` leaves out at their defaults, so that older descriptions stay valid."""
 
 
 @dataclass(frozen=True)
@@ -23,9 +32,16 @@ class HeldOut:
     """
 
     images: ImageSource | None = None
-    """Images to learn from; if neither these nor `text` are set, scikit-learn's digits, 8 × 8."""
+    """Images to learn from."""
     text: TextSource | None = None
     """Texts as bags of words; unlabelled ones are from the split "train"."""
+    dataset: str = "digits"
+    """If neither `images` nor `text` are set, one of `READY_MADE`, which need no files; by default
+    scikit-learn's digits, 8 × 8."""
+    classes: int | None = None
+    """Number of classes to probe, chosen at random, the same in all draws; null for all."""
+    unlabelled_classes: UnlabelledClasses = "all"
+    """Classes of the unlabelled rows: all, the same that are probed, or only the others."""
     test_split: str = "test"
     """Split of images or texts that the labels come from."""
     networks: Networks = MLPs((4, 4), (128, 128))  # noqa: RUF009  # frozen
@@ -39,7 +55,8 @@ class HeldOut:
     batch_size: int = 128
     """B, unlabelled examples per inner step."""
     probes: list[Probe] = field(default_factory=lambda: ["ridge"])
-    """Classifiers on the embedding: the objective's ridge, scikit-learn's logistic regression."""
+    """Classifiers on the embedding: the objective's ridge, scikit-learn's logistic regression, the
+    same with its penalty chosen by cross-validation."""
     protocol: Protocol = "inductive"
     """`inductive`: every labelled row is embedded independently, with the batch statistics of
     unlabelled rows; `transductive`: the labelled rows of a draw share their batch statistics."""
@@ -72,8 +89,14 @@ class HeldOut:
                 )
         if self.images is not None and self.text is not None:
             raise InvalidInput("held-out images and text: expected at most one of them")
+        if self.dataset not in READY_MADE:
+            raise InvalidInput(
+                f"held-out dataset {self.dataset!r}: expected one of {', '.join(READY_MADE)}"
+            )
         if not self.probes:
             raise InvalidInput("held-out probes []: expected ridge, logistic or both")
+        if "logistic_cv" in self.probes and self.labels_per_class < 2:
+            raise InvalidInput("held-out labels_per_class 1: logistic_cv needs 2 or more")
 
     @property
     def probe_steps(self) -> tuple[int, ...]:
@@ -85,7 +108,8 @@ class HeldOut:
         """All settings that accuracies depend on, as JSON values."""
         values = describe(self) | {"networks": describe(self.networks)}
         del values["every_n_outer_steps"]
-        return values
+        defaults = {field.name: field.default for field in fields(self) if field.name in NEWER}
+        return {k: v for k, v in values.items() if k not in defaults or v != defaults[k]}
 
     def load(self, data_root: str | None) -> HeldOutData:
         """Load the data; `data_root` is searched first.
@@ -93,13 +117,19 @@ class HeldOut:
         Raises:
             InvalidInput: when they are missing or invalid.
         """
+        data = self._load(data_root)
+        if self.classes is None and self.unlabelled_classes == "all":
+            return data
+        return choose_classes(data, self.classes, self.unlabelled_classes)
+
+    def _load(self, data_root: str | None) -> HeldOutData:
         if self.images is not None:
             test = replace(self.images, split=self.test_split)
             return from_images(load_images(self.images, data_root), load_images(test, data_root))
         if self.text is not None:
             splits = (load_word_bags(self.text, s, data_root) for s in ("train", self.test_split))
             return from_texts(*splits)
-        return digits()
+        return READY_MADE[self.dataset]()
 
 
 def describe(thing: object) -> dict[str, Any]:

@@ -1,18 +1,18 @@
 """Held-out datasets: unlabelled rows to learn from and labelled rows to probe with."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
 from torch import Tensor
 
 from lit_lul.data.image_set import ImageSet
 from lit_lul.data.text import WordBags
 from lit_lul.errors import InvalidInput
 
-DIGITS_UNLABELLED = 0.5
-DIGITS_SPLIT_SEED = 0
+UnlabelledClasses = Literal["all", "same", "others"]
+CLASSES_SEED = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +25,7 @@ class HeldOutData:
         labels: their classes, int64, (m,), from 0.
         scale: factor that scales rows to [0, 1].
         image_shape: channels, height and width of a row; None if it is not an image.
+        unlabelled_classes: classes of the unlabelled rows, int64, (n,); only to leave some out.
     """
 
     unlabelled: Tensor
@@ -32,6 +33,7 @@ class HeldOutData:
     labels: Tensor
     scale: float
     image_shape: tuple[int, int, int] | None
+    unlabelled_classes: Tensor | None = None
 
     @property
     def n_classes(self) -> int:
@@ -60,16 +62,6 @@ class HeldOutData:
         return rows[:, :labels_per_class].ravel(), rows[:, labels_per_class:].ravel()
 
 
-def digits() -> HeldOutData:
-    """The 1,797 handwritten digits, 8 × 8, that scikit-learn ships; half of them unlabelled."""
-    bunch = load_digits()
-    order = np.random.default_rng(DIGITS_SPLIT_SEED).permutation(len(bunch.target))
-    x = torch.from_numpy(bunch.data[order]).to(torch.uint8)
-    labels = torch.from_numpy(bunch.target[order]).long()
-    split = round(DIGITS_UNLABELLED * len(x))
-    return HeldOutData(x[:split], x[split:], labels[split:], 1 / 16, (1, 8, 8))
-
-
 def from_images(training: ImageSet, test: ImageSet) -> HeldOutData:
     """Unlabelled images of the training split, labelled ones of the test split.
 
@@ -81,12 +73,59 @@ def from_images(training: ImageSet, test: ImageSet) -> HeldOutData:
             f"held-out test split: expected the {training.n_classes} classes of the training "
             f"split, found {test.n_classes} classes, {', '.join(test.class_names[:3])}, ..."
         )
-    labels = torch.repeat_interleave(torch.arange(test.n_classes), test.class_sizes)
-    shape = (test.channels, test.side, test.side)
-    return HeldOutData(training.images.flatten(1), test.images.flatten(1), labels, 1 / 255, shape)
+    classes, labels = (
+        torch.repeat_interleave(torch.arange(s.n_classes), s.class_sizes) for s in (training, test)
+    )
+    return HeldOutData(
+        training.images.flatten(1),
+        test.images.flatten(1),
+        labels,
+        1 / 255,
+        (test.channels, test.side, test.side),
+        classes,
+    )
 
 
 def from_texts(training: WordBags, test: WordBags) -> HeldOutData:
     """Unlabelled texts of the training split, labelled ones of the test split."""
-    _, labels = test.labels.unique(return_inverse=True)
-    return HeldOutData(training.x, test.x, labels, 1.0, None)
+    names, labels = test.labels.unique(return_inverse=True)
+    classes = torch.searchsorted(names, training.labels)
+    return HeldOutData(training.x, test.x, labels, 1.0, None, classes)
+
+
+def choose_classes(
+    data: HeldOutData, count: int | None, unlabelled: UnlabelledClasses
+) -> HeldOutData:
+    """Keep the labelled rows of some classes, and unlabelled ones of these, of others or of all.
+
+    Classes are chosen at random, by a seed that is always the same.
+
+    Args:
+        data: the whole dataset.
+        count: number of classes to keep labelled rows of, None for all.
+        unlabelled: classes to keep unlabelled rows of.
+
+    Raises:
+        InvalidInput: when there are not so many classes, or no unlabelled row is left.
+    """
+    count = data.n_classes if count is None else count
+    if not 2 <= count <= data.n_classes:
+        raise InvalidInput(f"held-out classes {count}: expected 2 to {data.n_classes}")
+    order = np.random.default_rng(CLASSES_SEED).permutation(data.n_classes)
+    number = torch.full((data.n_classes,), -1)
+    number[torch.from_numpy(order[:count])] = torch.arange(count)
+    labels = number[data.labels]
+    kept = torch.ones(len(data.unlabelled), dtype=torch.bool)
+    if unlabelled != "all":
+        if data.unlabelled_classes is None:
+            raise InvalidInput(f"held-out unlabelled_classes {unlabelled}: they are not known")
+        kept = (number[data.unlabelled_classes] >= 0) == (unlabelled == "same")
+    if not kept.any():
+        raise InvalidInput(f"held-out unlabelled_classes {unlabelled}: no row is left")
+    return replace(
+        data,
+        unlabelled=data.unlabelled[kept],
+        x=data.x[labels >= 0],
+        labels=labels[labels >= 0],
+        unlabelled_classes=None,
+    )

@@ -37,11 +37,7 @@ def save_phi(
     Raises:
         InvalidInput: when the file cannot be written.
     """
-    metadata = {
-        "format": FORMAT,
-        "class": type(network).__name__,
-        "network": json.dumps(asdict(network)),
-    }
+    metadata = {"format": FORMAT, **network_metadata(network)}
     with replace_file(Path(path)) as temporary:
         save_file(_by_name(params, statistics), temporary, metadata)
 
@@ -54,7 +50,7 @@ def load_phi(path: Path | str) -> tuple[MLP, MLPParams, LayerStatistics | None]:
             of network.
     """
     tensors, metadata = read_tensors(path, FORMAT)
-    network = _network(path, metadata)
+    network = stored_network(path, metadata)
     params, statistics = network.init(1, torch.Generator()), None
     if any(name.startswith("statistics.") for name in tensors):
         statistics = network.statistics(params, torch.zeros(1, 1, network.inputs))
@@ -72,8 +68,17 @@ def load_phi(path: Path | str) -> tuple[MLP, MLPParams, LayerStatistics | None]:
     return network, params, statistics
 
 
-def _network(path: Path | str, metadata: Mapping[str, str]) -> MLP:
-    """The network in a file's metadata."""
+def network_metadata(network: MLP) -> dict[str, str]:
+    """Class and fields of a network, for the metadata of a file."""
+    return {"class": type(network).__name__, "network": json.dumps(asdict(network))}
+
+
+def stored_network(path: Path | str, metadata: Mapping[str, str]) -> MLP:
+    """The network in a file's metadata.
+
+    Raises:
+        InvalidInput: when it is of another class, or its fields are invalid.
+    """
     name = metadata.get("class")
     if name != MLP.__name__:
         raise InvalidInput(f"{path}: unknown network {name}, expected {MLP.__name__}")

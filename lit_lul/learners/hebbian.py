@@ -1,8 +1,9 @@
-"""A Hebbian learner: classic local plasticity terms in a sum with meta-learned coefficients.
+"""A Hebbian learner: a weight changes by the correlation of its input with a signal of its unit.
 
 Shapes: T tasks, B examples, layer l - 1 of N_v units below (v), layer l of N_u units above (u).
 """
 
+import math
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lit_lul.errors import InvalidInput
-from lit_lul.learners.hebbian_terms import BIAS_TERMS, TERMS, Synapses
+from lit_lul.learners.hebbian_signals import EPS, SIGNALS, Unit, standardised
 from lit_lul.learners.learner import Batch, Learner, register
 from lit_lul.networks.mlp import MLP, MLPParams
 from lit_lul.networks.network import Network
@@ -19,16 +20,14 @@ from lit_lul.precision import full_precision
 ROLES = ("first", "hidden", "last")
 """Roles of layers; layers of one role share coefficients. A single layer has the role `last`."""
 
-INITIAL = {"correlation": 0.1, "decorrelation": 0.1}
-"""Coefficients that do not start at 0, by term, in all roles: Hebbian learning and anti-Hebbian
-inhibition, which together find decorrelated features (Földiák 1990)."""
-
 
 class HebbianState(TypedDict):
-    """The state of `HebbianRule` for T tasks: only φ."""
+    """The state of `HebbianRule` for T tasks."""
 
     params: MLPParams
     """φ: W^l and b^l."""
+    age: Tensor
+    """Inner steps so far, (T,)."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +40,8 @@ class HebbianSettings:
 
     embedding_units: int = 32
     """E, units of the network's top layer."""
-    inner_rate: float = 0.03
-    """η, upper bound on the root mean square change of a unit's weights in one step."""
+    inner_rate: float = 0.1
+    """η, upper bound on the root mean square change of a unit's weights in the first step."""
 
     def __post_init__(self) -> None:
         if self.embedding_units < 1:
@@ -55,10 +54,11 @@ class HebbianSettings:
 
 @register
 class HebbianRule(Learner):
-    """Trains MLPs without labels by Δw = Σ_k a_k f_k(v, u, w); θ holds the a_k of every role.
+    """Trains MLPs without labels by Δw = ⟨v s⟩ - Ŵ C - decay; θ weighs what these are made of.
 
-    Every term, and the sum, is divided by √(1 + its mean square over the weights into a unit),
-    which gives terms similar sizes and bounds the step.
+    s is a weighted sum of the `SIGNALS` of the unit above, v the activity below, and C the
+    correlations between the units above, whose receptive fields it pushes apart (anti-Hebbian
+    inhibition; after Földiák 1990). Steps shrink with age. θ has coefficients for each of `ROLES`.
 
     Args:
         settings: the width of the embedding and the size of a step.
@@ -69,9 +69,21 @@ class HebbianRule(Learner):
 
     def __init__(self, settings: HebbianSettings = HebbianSettings()) -> None:
         super().__init__(settings)
-        initial = torch.tensor([INITIAL.get(name, 0.0) for name in TERMS])
-        self.weights = nn.Parameter(initial.repeat(len(ROLES), 1))
-        self.biases = nn.Parameter(torch.zeros(len(ROLES), len(BIAS_TERMS)))
+
+        def of_roles(*initial: float) -> nn.Parameter:
+            return nn.Parameter(torch.tensor(initial).repeat(len(ROLES), 1))
+
+        self.inputs = of_roles(0.3, 0.7)
+        """Of inputs with their relative scales, and of standardised ones."""
+        self.signals = of_roles(*(0.1 if name == "activity" else 0.0 for name in SIGNALS))
+        self.inhibition = of_roles(0.1, 0.0)
+        """Of all correlations, and of strong ones."""
+        self.decay = of_roles(0.0, 0.0)
+        """Of all weights, and of large ones."""
+        self.biases = of_roles(0.0, 0.0)
+        """What biases approach: a constant, minus a multiple of the unit's mean activity."""
+        self.slowing = of_roles(-4.0)
+        """Logarithm of the rate at which steps shrink, per inner step."""
 
     @property
     def embedding_units(self) -> int:
@@ -92,41 +104,62 @@ class HebbianRule(Learner):
 
     def start(self, network: Network, tasks: int, generator: torch.Generator) -> HebbianState:
         """A state with newly drawn φ, in the dtype of θ."""
-        return {"params": network.init(tasks, generator, self.weights.dtype)}
+        dtype = self.signals.dtype
+        age = torch.zeros(tasks, device=generator.device, dtype=dtype)
+        return {"params": network.init(tasks, generator, dtype), "age": age}
 
     def step(self, network: Network, state: HebbianState, batch: Batch) -> HebbianState:
         """The state after one update on unlabelled inputs."""
-        params, rate = state["params"], self.settings.inner_rate
-        activities = network.activations(params, batch.x).x
+        params, age = state["params"], state["age"]
+        x, z = network.activations(params, batch.x)
+        layers = list(zip(params["weights"], params["biases"], strict=True))
         weights, biases = [], []
         with full_precision(batch.x):
-            for i, (w, b) in enumerate(zip(params["weights"], params["biases"], strict=True)):
-                v, u = activities[i], activities[i + 1]
-                role = role_of(i, len(params["weights"]))
-                weights.append(w + rate * self.weight_update(role, Synapses(v, u, w)))
-                biases.append(b + rate * self.bias_update(role, b, u))
-        return {"params": {"weights": tuple(weights), "biases": tuple(biases)}}
+            for i, (w, b) in enumerate(layers):
+                last = i + 1 == len(layers)
+                sent = (
+                    torch.zeros_like(x[-1])
+                    if last
+                    else standardised(x[i + 2]) @ layers[i + 1][0].mT
+                )
+                unit = Unit(x[i + 1], z[i + 1], sent)
+                role = ROLES.index("last" if last else "first" if i == 0 else "hidden")
+                rate = self.settings.inner_rate / (1 + age * self.slowing[role].exp())
+                weights.append(
+                    w + rate[:, None, None] * self.weight_update(self._of(role), x[i], unit, w)
+                )
+                biases.append(b + rate[:, None] * self.bias_update(role, b, unit))
+        return {
+            "params": {"weights": tuple(weights), "biases": tuple(biases)},
+            "age": age + 1,
+        }
 
-    def weight_update(self, role: int, synapses: Synapses) -> Tensor:
-        """The sum of all terms in one layer of a role, bounded, (T, N_v, N_u)."""
-        update = torch.zeros_like(synapses.w)
-        for a, term in zip(self.weights[role].unbind(), TERMS.values(), strict=True):
-            update = update + a * bounded(term(synapses), -2)
-        return bounded(update, -2)
+    def _of(self, role: int) -> tuple[Tensor, ...]:
+        return tuple(p[role] for p in (self.inputs, self.signals, self.inhibition, self.decay))
 
-    def bias_update(self, role: int, b: Tensor, u: Tensor) -> Tensor:
-        """The sum of all terms of the biases of one layer of a role, bounded, (T, N_u)."""
-        update = torch.zeros_like(b)
-        for a, term in zip(self.biases[role].unbind(), BIAS_TERMS.values(), strict=True):
-            update = update + a * bounded(term(b, u), -1)
-        return bounded(update, -1)
+    @staticmethod
+    def weight_update(coefficients: tuple[Tensor, ...], v: Tensor, unit: Unit, w: Tensor) -> Tensor:
+        """The change of the weights of one layer of a role, bounded, (T, N_v, N_u)."""
+        of_inputs, of_signals, of_inhibition, of_decay = coefficients
+        centred = v - v.mean(-2, keepdim=True)
+        square = centred.square().mean(-2, keepdim=True)
+        relative = centred * torch.rsqrt(square.mean(-1, keepdim=True) + EPS)
+        pre = of_inputs[0] * relative + of_inputs[1] * centred * torch.rsqrt(square + EPS)
+        signal = torch.zeros_like(unit.x)
+        for a, function in zip(of_signals.unbind(), SIGNALS.values(), strict=True):
+            signal = signal + a * standardised(function(unit))
+        u = standardised(unit.x)
+        c = u.mT @ u / u.shape[-2]
+        c = c - torch.diag_embed(torch.diagonal(c, dim1=-2, dim2=-1))
+        c = c * (of_inhibition[0] / math.sqrt(u.shape[-1]) + of_inhibition[1] * c.abs())
+        scaled = w * torch.rsqrt(w.square().mean(-2, keepdim=True) + EPS)
+        update = pre.mT @ signal / v.shape[-2] - scaled @ c
+        return bounded(update - w * (of_decay[0] + of_decay[1] * w.abs()), -2)
 
-
-def role_of(index: int, layers: int) -> int:
-    """The index into `ROLES` of layer `index` + 1 of `layers`."""
-    if index == layers - 1:
-        return ROLES.index("last")
-    return ROLES.index("first" if index == 0 else "hidden")
+    def bias_update(self, role: int, b: Tensor, unit: Unit) -> Tensor:
+        """The change of the biases of one layer of a role, (T, N_u)."""
+        constant, multiple = self.biases[role].unbind()
+        return constant - multiple * unit.x.mean(-2) - b
 
 
 def bounded(update: Tensor, dim: int) -> Tensor:

@@ -37,8 +37,10 @@ class FewShotRidge(Objective):
 
     ridge: float = 0.1
     """λ, the ridge penalty (App. 24, H.2)."""
-    batches: Literal["together", "apart"] = "together"
-    """Whether support and query share batch statistics or each has its own (App. 19-20)."""
+    batches: Literal["together", "apart", "unlabelled"] = "together"
+    """Whether support and query share batch statistics, each has its own (App. 19-20), or both are
+    embedded with those of unlabelled examples, as an inductive evaluation does (not in the paper).
+    """
     penalise_intercept: bool = False
     """Whether λ also penalises the intercept (App. 24)."""
     loss_includes_penalty: bool = True
@@ -56,9 +58,16 @@ class FewShotRidge(Objective):
                     f"objective {name} {value!r}: expected one of {', '.join(choices)}"
                 )
 
+    @property
+    def needs_unlabelled(self) -> bool:  # type: ignore[override]  # a value derived from `batches`
+        """Whether embeddings have the statistics of unlabelled examples."""
+        return self.batches == "unlabelled"
+
     def __call__(self, network: Network, params: Params, labelled: Labelled) -> Score:
         """Loss and accuracy of T tasks; both are NaN where the regression has no solution."""
-        return self.score(*self.embed(network, params, labelled), labelled)
+        x = labelled.unlabelled_x
+        statistics = None if x is None else network.statistics(params, x)
+        return self.score(*self.embed(network, params, labelled, statistics), labelled)
 
     def score(self, support_u: Tensor, query_u: Tensor, labelled: Labelled) -> Score:
         """The score of given features (R, T, K, E) and (R, T, K', E) in place of embeddings."""

@@ -26,6 +26,8 @@ class Labelled(NamedTuple):
     """Which columns are classes of the task, (T, C) bool."""
     is_target: Tensor
     """Which columns the task has, (T, C) bool: tasks of a cohort may have different columns."""
+    unlabelled_x: Tensor | None = None
+    """Unlabelled examples (T, B', N_0), for objectives that embed by their statistics."""
 
 
 class Score(NamedTuple):
@@ -39,6 +41,9 @@ class Score(NamedTuple):
 
 class Objective(ABC):
     """Scores φ; θ is trained to lower its loss."""
+
+    needs_unlabelled: bool = False
+    """Whether `Labelled.unlabelled_x` must be given in meta-training."""
 
     @abstractmethod
     def __call__(self, network: Network, params: Params, labelled: Labelled) -> Score:

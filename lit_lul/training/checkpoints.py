@@ -81,16 +81,26 @@ def settings_within(path: Path | str) -> Stored:
 class RunCheckpoint(Checkpoint):
     """Saves the run and its θ at a fixed interval and at the end.
 
-    Writes `last.ckpt` and `theta.safetensors` into the run's folder `checkpoints`.
+    Writes `last.ckpt`, `theta.safetensors` and the running mean of θ, `mean_theta.safetensors`,
+    into the run's folder `checkpoints`.
 
     Args:
         every_n_outer_steps: outer steps between checkpoints.
+        keep_every_n_outer_steps: outer steps between means of θ that are kept, as
+            `mean_theta_STEP.safetensors`; null for none.
     """
 
-    def __init__(self, every_n_outer_steps: int = 100) -> None:
-        if every_n_outer_steps < 1:
-            raise InvalidInput(f"every_n_outer_steps {every_n_outer_steps}: expected one or more")
+    def __init__(
+        self, every_n_outer_steps: int = 100, keep_every_n_outer_steps: int | None = None
+    ) -> None:
+        for name, value in (
+            ("every_n_outer_steps", every_n_outer_steps),
+            ("keep_every_n_outer_steps", keep_every_n_outer_steps),
+        ):
+            if value is not None and value < 1:
+                raise InvalidInput(f"{name} {value}: expected one or more")
         self.every_n_outer_steps = every_n_outer_steps
+        self.keep_every_n_outer_steps = keep_every_n_outer_steps
         self._saved_at = 0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -102,9 +112,13 @@ class RunCheckpoint(Checkpoint):
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
         """Save when due and before the run stops; only between outer steps."""
-        due = pl_module.stopping or trainer.global_step % self.every_n_outer_steps == 0
-        if due and pl_module.turn == 0:
+        if pl_module.turn != 0:
+            return
+        step, keep = trainer.global_step, self.keep_every_n_outer_steps
+        if pl_module.stopping or step % self.every_n_outer_steps == 0:
             self._save(trainer, pl_module)
+        if keep is not None and step % keep == 0 and trainer.is_global_zero:
+            self._save_mean(pl_module, f"mean_theta_{step:06}.safetensors")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save at the end of the run."""
@@ -117,6 +131,12 @@ class RunCheckpoint(Checkpoint):
         trainer.save_checkpoint(self.folder / "last.ckpt", weights_only=False)
         if trainer.is_global_zero:
             save_learner(pl_module.learner, self.folder / "theta.safetensors")
+            self._save_mean(pl_module, "mean_theta.safetensors")
+
+    def _save_mean(self, pl_module: Any, name: str) -> None:
+        mean = pl_module.mean_theta
+        if mean.steps > 0:
+            save_learner(mean.learner_of(pl_module.learner), self.folder / name)
 
 
 class StartFrom(Callback):

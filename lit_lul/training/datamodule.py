@@ -146,9 +146,15 @@ class TaskDataModule(LightningDataModule):
         if batch.plan.after is not None:
             self._loader.stream.used(batch.plan)
         assert self.trainer is not None, "set by the trainer"
-        module = self.trainer.lightning_module
-        dtype = next(module.parameters()).dtype
-        return realise(batch.plan, module.device, dtype, self.sizes.tasks, batch.counted)
+        module: Any = self.trainer.lightning_module
+        return realise(
+            batch.plan,
+            module.device,
+            next(module.parameters()).dtype,
+            self.sizes.tasks,
+            batch.counted,
+            module.objective.needs_unlabelled,
+        )
 
     def _load(self) -> tuple[list[TaskSource], list[TaskSource]]:
         """The sources of training, and those of validation."""

@@ -16,9 +16,11 @@ class GradientSum:
 
     Args:
         parameters: number of elements of θ.
+        clip_norm: largest norm of a truncation's gradient; larger ones are scaled to it.
     """
 
-    def __init__(self, parameters: int) -> None:
+    def __init__(self, parameters: int, clip_norm: float = float("inf")) -> None:
+        self.clip_norm = clip_norm
         self.tensors = {
             "gradient": torch.zeros(parameters),
             "contributions": torch.zeros(()),
@@ -38,7 +40,8 @@ class GradientSum:
     def add(self, cohort: int, outcome: Outcome) -> None:
         """Add a truncation of a cohort."""
         finite = outcome.gradient.isfinite().all() & outcome.score.loss.isfinite().all()
-        self.tensors["gradient"] += torch.where(finite, outcome.gradient, 0.0)
+        scale = (self.clip_norm / outcome.gradient.norm()).clamp(max=1)
+        self.tensors["gradient"] += torch.where(finite, scale * outcome.gradient, 0.0)
         self.tensors["contributions"] += finite
         self.tensors["restarts"] += ~finite
         self._failed[cohort] = ~finite

@@ -22,6 +22,7 @@ from lit_lul.objectives import FewShotRidge
 from lit_lul.objectives.objective import Objective
 from lit_lul.training.gradient_sum import GradientSum
 from lit_lul.training.loggers import log_metrics
+from lit_lul.training.mean_theta import MeanTheta
 from lit_lul.training.metrics import UnrollMetrics
 from lit_lul.training.precisions import check_precision
 from lit_lul.training.preemption import Stopped
@@ -48,10 +49,12 @@ class MetaLightningModule(LightningModule):
         optimizer: makes the meta-optimizer from θ.
         lr_scheduler: makes the schedule of its learning rate, in outer steps.
         clip_norm: largest norm of an outer step's gradient (5 in H.2).
+        cohort_clip_norm: largest norm of the gradient of one truncation, so that few cohorts with
+            large gradients do not determine the mean; not in the paper.
         compile: whether the learner uses compiled kernels, which needs a C++ compiler.
 
     Raises:
-        InvalidInput: for a clip norm that is not positive.
+        InvalidInput: for a norm that is not positive.
     """
 
     def __init__(
@@ -62,11 +65,13 @@ class MetaLightningModule(LightningModule):
         optimizer: OptimizerCallable = paper_optimizer,
         lr_scheduler: LRSchedulerCallable = paper_schedule,
         clip_norm: float = 5.0,
+        cohort_clip_norm: float = float("inf"),
         compile: bool = False,
     ) -> None:
         super().__init__()
-        if clip_norm <= 0:
-            raise InvalidInput(f"clip_norm {clip_norm}: expected a positive number")
+        for name, norm in (("clip_norm", clip_norm), ("cohort_clip_norm", cohort_clip_norm)):
+            if not norm > 0:
+                raise InvalidInput(f"{name} {norm}: expected a positive number")
         self.automatic_optimization = False
         self.learner: Learner = UnsupervisedUpdate() if learner is None else learner
         self.objective, self.estimator = objective, estimator
@@ -79,7 +84,9 @@ class MetaLightningModule(LightningModule):
         """Whether all ranks stop after this outer step."""
         self.turn = 0
         """Cohorts of this rank whose truncation of the current outer step is done."""
-        self._sum = GradientSum(sum(p.numel() for p in self.learner.parameters()))
+        parameters = sum(p.numel() for p in self.learner.parameters())
+        self._sum = GradientSum(parameters, cohort_clip_norm)
+        self.mean_theta = MeanTheta(parameters)
 
     def make_learner(self) -> Learner:
         """A learner of the same class and settings with newly initialised θ."""
@@ -218,7 +225,8 @@ class MetaLightningModule(LightningModule):
 
     def _rank_sums(self) -> dict[str, Tensor]:
         """The parts that this rank has of sums over all ranks."""
-        metrics = {n: t for n, t in self.state_dict().items() if not n.startswith("learner.")}
+        shared = ("learner.", "mean_theta.")
+        metrics = {n: t for n, t in self.state_dict().items() if not n.startswith(shared)}
         return self._sum.tensors | metrics
 
     @property
@@ -243,6 +251,7 @@ class MetaLightningModule(LightningModule):
         self.clip_gradients(optimizer.optimizer, self.clip_norm, "norm")
         optimizer.step()
         self.learner.zero_grad()
+        self.mean_theta.update(self.learner)
         scheduler.step()
         self._drop_failed()
         self._throughput.count(outer_steps=1)

@@ -27,8 +27,17 @@ class CohortTruncation(NamedTuple):
     truncation: Truncation
 
 
+STATISTICS_STEPS = 4
+"""Last inner steps whose minibatches give the statistics of an inductive objective."""
+
+
 def realise(
-    plan: Plan, device: torch.device, dtype: torch.dtype, tasks: int, counted: bool = True
+    plan: Plan,
+    device: torch.device,
+    dtype: torch.dtype,
+    tasks: int,
+    counted: bool = True,
+    unlabelled: bool = False,
 ) -> CohortTruncation:
     """Make the tensors of a truncation.
 
@@ -38,12 +47,16 @@ def realise(
         dtype: dtype of θ, inputs and targets.
         tasks: T.
         counted: whether metrics count it.
+        unlabelled: whether the objective needs unlabelled examples.
     """
 
     def cast(tensor: Tensor) -> Tensor:
         return tensor.to(dtype) if tensor.is_floating_point() else tensor
 
     batches, labelled = plan.source.realise(plan.content, device)
+    if unlabelled:
+        last = batches.make(slice(max(0, batches.steps - STATISTICS_STEPS), batches.steps))
+        labelled = labelled._replace(unlabelled_x=last.transpose(0, 1).flatten(1, 2))
     if dtype != torch.float32:
         labelled = map_tensors(cast, labelled)
         make = batches.make

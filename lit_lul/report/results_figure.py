@@ -6,10 +6,10 @@ from itertools import cycle
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from result_rows import Row
 
 from lit_lul.evaluation.baselines import BASELINES
 from lit_lul.evaluation.picture import draw_line
+from lit_lul.report.stored_rows import Row
 
 COLUMNS_OF_PLOTS = 4
 

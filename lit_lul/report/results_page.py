@@ -4,14 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from report_figure import draw_report
-from result_rows import Row
-
 from lit_lul.evaluation.baselines import BASELINES, CENTROIDS, COMPONENTS, RANDOM_NETWORK
 from lit_lul.evaluation.curve import Curve
 from lit_lul.evaluation.held_out import HeldOut
 from lit_lul.files.atomic import replace_file
 from lit_lul.objectives.few_shot_ridge import FewShotRidge
+from lit_lul.report.results_figure import draw_report
+from lit_lul.report.stored_rows import Row
 
 RANDOM_INITIALISATION = "random initialisation"
 

@@ -1,0 +1,1 @@
+"""Reports that compare rules and baselines: the suite, results on held-out data, the prior."""

@@ -1,0 +1,109 @@
+"""Rows of a report, and the file that stores the rows of one dataset between runs."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from lit_lul.errors import InvalidInput
+from lit_lul.evaluation.curve import Curve
+from lit_lul.files.atomic import replace_file
+from lit_lul.files.theta import described
+from lit_lul.learners.learner import Learner
+
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+Precision = Literal["float32", "bf16"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """Few-shot accuracy of one baseline or rule on one dataset.
+
+    Attributes:
+        key: hash of everything that the numbers depend on, except the dataset's content.
+        steps: inner steps; only 0 for a baseline.
+        accuracy: accuracy by probe, for each step and draw; 0 to 1.
+    """
+
+    key: str
+    steps: list[int]
+    accuracy: dict[str, list[list[float]]]
+
+    def curve(self, probe: str) -> Curve:
+        """Means and standard errors over the draws."""
+        return Curve.of(tuple(self.steps), self.draws(probe))
+
+    def draws(self, probe: str) -> Tensor:
+        """(steps, draws), float64."""
+        return torch.tensor(self.accuracy[probe], dtype=torch.float64)
+
+    def at_start(self) -> "Row":
+        """The row with only its first step: the network at random initialisation."""
+        return Row(self.key, self.steps[:1], {p: a[:1] for p, a in self.accuracy.items()})
+
+
+class RowFile:
+    """The rows of one dataset in a JSON file, rewritten after every measurement.
+
+    Args:
+        name: name of the dataset.
+        path: the file.
+
+    Raises:
+        InvalidInput: when the file exists and is not such a file.
+    """
+
+    def __init__(self, name: str, path: Path) -> None:
+        self.name, self.path = name, path
+        self._rows: dict[str, Row] = {}
+        if not path.exists():
+            return
+        try:
+            rows = json.loads(path.read_text())["rows"]
+            self._rows = {name: Row(**row) for name, row in rows.items()}
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise InvalidInput(f"{path}: expected rows of {name}; remove it") from error
+
+    def has(self, name: str, key: str) -> bool:
+        """Whether there is a row of a name with a key."""
+        return name in self._rows and self._rows[name].key == key
+
+    def select(self, keys: Mapping[str, str]) -> dict[str, Row] | None:
+        """Rows by name; None if one is missing or has another key."""
+        current = {name: self._rows[name] for name, key in keys.items() if self.has(name, key)}
+        return current if len(current) == len(keys) else None
+
+    def keep(self, name: str, row: Row, protocol: object) -> None:
+        """Add a row, and write the file, with a protocol in JSON values for its readers."""
+        self._rows[name] = row
+        rows = {name: vars(row) for name, row in self._rows.items()}
+        content = {"dataset": self.name, "protocol": protocol, "rows": rows}
+        with replace_file(self.path) as temporary:
+            temporary.write_text(json.dumps(content))
+
+
+def digest(content: object) -> str:
+    """A hash of JSON values."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def rule_key(protocol: object, precision: Precision, rule: Learner) -> str:
+    """The key of a rule's row: protocol in JSON values, precision, class, settings and θ."""
+    theta = hashlib.sha256()
+    for name, tensor in sorted(rule.state_dict().items()):
+        theta.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        theta.update(tensor.cpu().numpy().tobytes())
+    return digest([protocol, precision, described(rule), theta.hexdigest()])
+
+
+def autocast(precision: Precision) -> AbstractContextManager[Any]:
+    """A context for rollouts with hidden states in `precision` and all else in float32."""
+    if precision == "float32":
+        return nullcontext()
+    return torch.autocast(DEVICE.type, torch.bfloat16)
