@@ -30,7 +30,7 @@ from lit_lul.training.checkpoints import (
     settings_within,
 )
 from lit_lul.training.datamodule import TaskDataModule
-from lit_lul.training.loggers import RunConfig
+from lit_lul.training.loggers import RunConfig, check_installed
 from lit_lul.training.module import MetaLightningModule
 from lit_lul.training.precisions import check_precision
 from lit_lul.training.preemption import StopOnSignal
@@ -39,16 +39,10 @@ from lit_lul.training.rule_card import RuleCard
 from lit_lul.training.run_folders import LAST, claim_version, last_run
 from lit_lul.training.wandb_logger import keep_run_ids
 
-FILE_LOGGERS = (
-    "lit_lul.training.loggers.RunCSVLogger",
-    "lightning.pytorch.loggers.TensorBoardLogger",
-)
-LOGGERS = [
-    {"class_path": name, "init_args": {"save_dir": "runs", "name": "default"}}
-    for name in FILE_LOGGERS
-]
-"""Default loggers, used where the configuration sets none."""
-
+CSV = "lit_lul.training.loggers.RunCSVLogger"
+FILE_LOGGERS = (CSV, "lightning.pytorch.loggers.TensorBoardLogger")
+LOGGER = {"class_path": CSV, "init_args": {"save_dir": "runs", "name": "default"}}
+"""The default logger, used where the configuration sets none."""
 
 DESCRIPTION = (
     "Meta-train learning rules and evaluate them. "
@@ -79,7 +73,7 @@ class LitLulCLI(LightningCLI):
             MetaLightningModule,
             TaskDataModule,
             args=args,
-            trainer_defaults={"logger": LOGGERS, "num_sanity_val_steps": 0},
+            trainer_defaults={"logger": [LOGGER], "num_sanity_val_steps": 0},
             seed_everything_default=0,
             auto_configure_optimizers=False,
             save_config_callback=RunConfig,
@@ -122,6 +116,7 @@ class LitLulCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Choose the run's folder, resolve `--ckpt_path last`, and load the settings of θ."""
         config = self.config[self.subcommand]
+        check_installed(logger.class_path for logger in config.trainer.logger or [])
         loggers = [
             logger.init_args
             for logger in config.trainer.logger or []
@@ -137,7 +132,8 @@ class LitLulCLI(LightningCLI):
         self.source = None if own else config.ckpt_path or config.start_from
         if loggers:
             version = resumed if own else claim_version(root)
-            for logger in loggers:
+            for logger in loggers:  # one folder for the files of a run
+                logger.save_dir, logger.name = loggers[0].save_dir, loggers[0].name
                 logger.version = version
 
     def _take_settings(self, config: Any) -> None:

@@ -152,7 +152,7 @@ def lit_lul(*args: str) -> None:
 
 def log_folder(run_folder: Path, version: int = 0) -> Path:
     """Where a run of `tiny.yaml` writes."""
-    return run_folder / "runs" / "lightning_logs" / f"version_{version}"
+    return run_folder / "runs" / "default" / f"version_{version}"
 
 
 def metrics(folder: Path) -> list[dict[str, str]]:

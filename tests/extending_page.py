@@ -13,8 +13,7 @@ from conftest import lit_lul, metrics
 
 from lit_lul.learners import LEARNERS
 
-ROOT = Path(__file__).parents[1]
-PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[1] / "docs" / "extending.md").read_text(encoding="utf-8")
 FILES: dict[str, str] = dict(re.findall(r'^```\w+ title="([^"]+)"\n(.*?)^```$', PAGE, re.M | re.S))
 COMMANDS = [
     line
@@ -43,7 +42,6 @@ SMALLER_CURVE = [
 
 def write_files(run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A working directory with every file of the page, importable as `python -m` has it."""
-    (run_folder / "configs").symlink_to(ROOT / "configs")
     for name, text in FILES.items():
         (run_folder / name).write_text(text, encoding="utf-8")
     monkeypatch.syspath_prepend(str(run_folder))

@@ -1,23 +1,17 @@
 """What the package is for: shipped rules are of use, and meta-training improves learners."""
 
 import json
-import shutil
-import subprocess
-import sys
-import zipfile
 from pathlib import Path
 
 from conftest import lit_lul
 from test_configs import CONFIGS
 
-from lit_lul import available_rules, load_learner
+from lit_lul import load_learner
 from lit_lul.evaluation.baselines import measure_baselines
 from lit_lul.evaluation.curve import roll_out_draws
 from lit_lul.evaluation.held_out import HeldOut
 from lit_lul.networks import MLPs
 from lit_lul.objectives import FewShotRidge
-
-REPOSITORY = Path(__file__).parents[1]
 
 
 def test_small_beats_principal_components_on_digits() -> None:
@@ -44,19 +38,3 @@ def test_a_short_fit_beats_its_untrained_learner(run_folder: Path) -> None:
     numbers = json.loads(file.read_text())
     trained, untrained = (numbers[name]["ridge"]["mean"][-1] for name in ("trained", "untrained"))
     assert trained > untrained + 0.02
-
-
-def test_the_wheel_contains_what_the_package_needs(tmp_path: Path) -> None:
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(REPOSITORY / name, tmp_path)
-    shutil.copytree(REPOSITORY / "lit_lul", tmp_path / "lit_lul")
-    build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-q"]
-    subprocess.run([*build, "-w", str(tmp_path / "out"), str(tmp_path)], check=True)
-    (wheel,) = (tmp_path / "out").glob("*.whl")
-    names = set(zipfile.ZipFile(wheel).namelist())
-    rules = {f"lit_lul/pretrained/{rule}.safetensors" for rule in available_rules()}
-    assert rules
-    assert rules <= names
-    assert {"lit_lul/py.typed", "lit_lul/data/heldout_classes/tiny-imagenet.json"} <= names
-    modules = {str(path.relative_to(REPOSITORY)) for path in REPOSITORY.glob("lit_lul/**/*.py")}
-    assert modules <= names

@@ -1,5 +1,6 @@
 """Every configuration that ships runs, with fewer and smaller steps."""
 
+import sys
 from collections import Counter
 from dataclasses import asdict, replace
 from itertools import islice
@@ -13,7 +14,7 @@ from omegaconf import OmegaConf
 from real_data import real_data
 
 from lit_lul.errors import InvalidInput
-from lit_lul.files.configs import load_config
+from lit_lul.files.configs import load_config, with_bases
 from lit_lul.learners import UpdateSettings
 from lit_lul.learners.update_rule import PAPER
 from lit_lul.objectives import FewShotRidge
@@ -79,6 +80,7 @@ def test_every_config_is_under_test() -> None:
         "small.yaml",
         "results.yaml",  # test_results.py
         "results_transductive.yaml",  # test_results.py
+        "tensorboard.yaml",
         "suite.yaml",  # test_suite.py
         "suite_long.yaml",  # test_suite.py
         "wandb.yaml",  # test_wandb.py
@@ -87,9 +89,32 @@ def test_every_config_is_under_test() -> None:
 
 
 def test_quickstart(run_folder: Path) -> None:
-    folder = run("quickstart.yaml", {"digits": {}}, run_folder)
+    overlay = f"--config={CONFIGS / 'tensorboard.yaml'}"
+    folder = run("quickstart.yaml", {"digits": {}}, run_folder, overlay)
     assert (folder / "checkpoints" / "theta.safetensors").is_file()
-    assert any(folder.glob("events.out.tfevents.*"))
+    assert (folder / "metrics.csv").is_file()
+    assert any(folder.glob("events.out.tfevents.*")), "in the same folder"
+
+
+def test_configurations_that_ship_are_found_by_name(run_folder: Path) -> None:
+    by_path = with_bases(["--config", str(CONFIGS / "sweep.yaml")])
+    assert with_bases(["--config", "sweep"]) == by_path != ["--config", "sweep"]
+    Path("mine.yaml").write_text("base: quickstart.yaml\ntrainer: {max_steps: 1}\n")
+    mine = load_config(Path("mine.yaml"))
+    assert mine.trainer.logger == load_config(CONFIGS / "quickstart.yaml").trainer.logger
+    Path("wandb.yaml").write_text("trainer: {max_steps: 3}\n")
+    assert with_bases(["--config", "wandb.yaml"]) == ["--config", "trainer:\n  max_steps: 3\n"]
+
+
+@pytest.mark.parametrize("extra", ["tensorboard", "wandb"])
+def test_a_missing_extra_is_named(
+    run_folder: Path, monkeypatch: pytest.MonkeyPatch, extra: str
+) -> None:
+    monkeypatch.setitem(sys.modules, extra, None)  # as if it were not installed
+    with pytest.raises(InvalidInput, match=rf"pip install 'lit-lul\[{extra}\]'$") as raised:
+        lit_lul("fit", "--config", "tiny.yaml", "--config", extra)
+    assert "\n" not in str(raised.value)
+    assert not (run_folder / "runs").exists()
 
 
 @real_data
@@ -163,6 +188,9 @@ def test_base_is_merged_and_may_be_missing(run_folder: Path) -> None:
     assert OmegaConf.select(config, "model.learner.init_args.settings.embedding_units") == 6
     with pytest.raises(InvalidInput, match=r"nowhere\.yaml"):
         lit_lul("fit", "--config", "orphan.yaml")
+    Path("quickstart.yaml").write_text("base: quickstart.yaml\n")
+    with pytest.raises(InvalidInput, match=r"quickstart\.yaml: expected another file"):
+        lit_lul("fit", "--config", "quickstart.yaml")
     Path("list.yaml").write_text("base: overlay.yaml\ntrainer: [1, 2]\n")
     with pytest.raises(InvalidInput, match=r"list\.yaml: expected keys that fit on its base"):
         lit_lul("fit", "--config", "list.yaml")

@@ -180,5 +180,5 @@ def test_estimator(folder: Path) -> None:
 
 def fit_quickstart(*options: str) -> Path:
     """A run of the base itself."""
-    lit_lul("fit", "--config", "configs/quickstart.yaml", *SMALLER, "--held_out={}", *options)
+    lit_lul("fit", "--config", "quickstart.yaml", *SMALLER, "--held_out={}", *options)
     return Path("runs/quickstart/version_0")

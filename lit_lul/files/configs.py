@@ -1,4 +1,4 @@
-"""Configuration files, which may be based on another one."""
+"""Configuration files, which may be based on another one; those that ship are found by name."""
 
 from pathlib import Path
 from typing import Any
@@ -10,14 +10,20 @@ from yaml import YAMLError
 from lit_lul.errors import InvalidInput
 
 OPTIONS = ("--config", "-c")
+PACKAGE = Path(__file__).parents[1]
+INSTALLED = PACKAGE / "configs"
+SHIPPED = INSTALLED if INSTALLED.is_dir() else PACKAGE.parent / "configs"
+"""The folder of the configurations that ship: within the package, or beside it in a clone."""
 
 
 def with_bases(arguments: list[str]) -> list[str]:
     """Replace every configuration file by its text, merged onto its base where it has one.
 
-    A file's top-level key `base` names another file, relative to its own folder, which may have a
-    base itself. Mappings are merged key by key, except where the two name different classes; other
-    values of the file replace those of its base.
+    A name without a folder, such as `quickstart.yaml` or `quickstart`, is a configuration that
+    ships if there is no such file. A file's top-level key `base` names another file, relative to
+    its own folder, or a configuration that ships; it may have a base itself. Mappings are merged
+    key by key, except where the two name different classes; other values of the file replace those
+    of its base.
 
     Args:
         arguments: arguments of the command line.
@@ -52,13 +58,29 @@ def load_config(path: Path) -> DictConfig:
         raise InvalidInput(f"{path}: expected a YAML configuration of keys and values")
     if "base" not in config:
         return config
-    base = load_config(path.parent / str(config.pop("base")))
+    below = find_config(path.parent, str(config.pop("base")))
+    if below == path:
+        raise InvalidInput(f"{path}: expected another file as its base")
+    base = load_config(below)
     try:
         merged = OmegaConf.create(_merge(_plain(base), _plain(config)))
     except TypeError as error:
         raise InvalidInput(f"{path}: expected keys that fit on its base ({error})") from error
     assert isinstance(merged, DictConfig)
     return merged
+
+
+def find_config(folder: Path, name: str) -> Path:
+    """A file's path, or that of the configuration that ships under its name.
+
+    Args:
+        folder: where a relative name begins.
+        name: a path, or a name with or without `.yaml`; files take precedence.
+    """
+    path = folder / name
+    shipped = SHIPPED / f"{name.removesuffix('.yaml')}.yaml"
+    plain = Path(name).name == name
+    return shipped if plain and not path.is_file() and shipped.is_file() else path
 
 
 def _plain(config: DictConfig) -> dict[str, Any]:
@@ -82,5 +104,5 @@ def _merge(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
 
 def _merged(file: str) -> str:
     """The text of the configuration, or the name itself if there is no such file."""
-    path = Path(file)
+    path = find_config(Path(), file)
     return OmegaConf.to_yaml(load_config(path)) if path.is_file() else file

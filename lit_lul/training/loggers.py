@@ -2,6 +2,8 @@
 
 import csv
 import json
+from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,26 @@ from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 
+from lit_lul.errors import InvalidInput
 from lit_lul.files.atomic import not_written, replace_file
+
+EXTRAS = {"TensorBoardLogger": "tensorboard", "WandbLogger": "wandb"}
+"""Loggers that need a package of their own, with the extra that installs it."""
+
+
+def check_installed(loggers: Iterable[str]) -> None:
+    """Check that what the loggers need is installed.
+
+    Args:
+        loggers: names of their classes.
+
+    Raises:
+        InvalidInput: when an extra is missing.
+    """
+    for name in loggers:
+        extra = EXTRAS.get(name.rpartition(".")[2])
+        if extra is not None and find_spec(extra) is None:
+            raise InvalidInput(f"{name}: needs {extra}, install it: pip install 'lit-lul[{extra}]'")
 
 
 def run_folder(trainer: Trainer) -> Path:
