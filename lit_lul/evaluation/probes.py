@@ -16,6 +16,7 @@ from lit_lul.evaluation.draws import Draws
 from lit_lul.evaluation.held_out import Probe
 from lit_lul.objectives.few_shot_ridge import FewShotRidge
 from lit_lul.objectives.objective import Objective
+from lit_lul.trees import map_tensors
 
 LOGISTIC_ITERATIONS = 1000
 CHOICES_OF_C = (1.0, 10.0, 100.0, 1000.0)
@@ -56,9 +57,16 @@ def probe(
 
 
 def _ridge(ridge: FewShotRidge, draws: Draws, support_u: Tensor, query_u: Tensor) -> Tensor:
-    accuracy = ridge.score(support_u[None], query_u[None], draws.labelled).accuracy.double().cpu()
+    # in double precision: many features of few rows make ill-conditioned equations
+    labelled = map_tensors(_double, draws.labelled)
+    score = ridge.score(support_u[None].double(), query_u[None].double(), labelled)
+    accuracy = score.accuracy.cpu()
     of_first_class = (draws.query_labels == 0).double().mean(-1)
     return torch.where(accuracy.isnan(), of_first_class, accuracy)
+
+
+def _double(tensor: Tensor) -> Tensor:
+    return tensor.double() if tensor.is_floating_point() else tensor
 
 
 def _logistic(_: FewShotRidge, draws: Draws, support_u: Tensor, query_u: Tensor) -> Tensor:

@@ -70,19 +70,24 @@ class HebbianRule(Learner):
     def __init__(self, settings: HebbianSettings = HebbianSettings()) -> None:
         super().__init__(settings)
 
-        def of_roles(*initial: float) -> nn.Parameter:
-            return nn.Parameter(torch.tensor(initial).repeat(len(ROLES), 1))
+        def of_roles(first: list[float], others: list[float]) -> nn.Parameter:
+            return nn.Parameter(torch.tensor([first, others, others]))
 
-        self.inputs = of_roles(0.3, 0.7)
+        def weigh(**signals: float) -> list[float]:
+            return [signals.get(name, 0.0) for name in SIGNALS]
+
+        self.inputs = of_roles([0.8, 0.8], [0.8, 0.8])
         """Of inputs with their relative scales, and of standardised ones."""
-        self.signals = of_roles(*(0.1 if name == "activity" else 0.0 for name in SIGNALS))
-        self.inhibition = of_roles(0.1, 0.0)
+        self.signals = of_roles(
+            weigh(activity=0.1, competition=0.6), weigh(activity=0.4, competition=0.4, energy=0.3)
+        )
+        self.inhibition = of_roles([0.3, 0.1], [0.2, 0.2])
         """Of all correlations, and of strong ones."""
-        self.decay = of_roles(0.0, 0.0)
+        self.decay = of_roles([0.0, 0.0], [0.0, 0.0])
         """Of all weights, and of large ones."""
-        self.biases = of_roles(0.0, 0.0)
-        """What biases approach: a constant, minus a multiple of the unit's mean activity."""
-        self.slowing = of_roles(-4.0)
+        self.biases = of_roles([0.5], [1.5])
+        """What biases approach: units of the first layer are nonlinear, others nearly linear."""
+        self.slowing = of_roles([-4.0], [-4.0])
         """Logarithm of the rate at which steps shrink, per inner step."""
 
     @property
@@ -128,7 +133,7 @@ class HebbianRule(Learner):
                 weights.append(
                     w + rate[:, None, None] * self.weight_update(self._of(role), x[i], unit, w)
                 )
-                biases.append(b + rate[:, None] * self.bias_update(role, b, unit))
+                biases.append(b + rate[:, None] * (self.biases[role] - b))
         return {
             "params": {"weights": tuple(weights), "biases": tuple(biases)},
             "age": age + 1,
@@ -155,11 +160,6 @@ class HebbianRule(Learner):
         scaled = w * torch.rsqrt(w.square().mean(-2, keepdim=True) + EPS)
         update = pre.mT @ signal / v.shape[-2] - scaled @ c
         return bounded(update - w * (of_decay[0] + of_decay[1] * w.abs()), -2)
-
-    def bias_update(self, role: int, b: Tensor, unit: Unit) -> Tensor:
-        """The change of the biases of one layer of a role, (T, N_u)."""
-        constant, multiple = self.biases[role].unbind()
-        return constant - multiple * unit.x.mean(-2) - b
 
 
 def bounded(update: Tensor, dim: int) -> Tensor:
