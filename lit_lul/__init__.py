@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from lit_lul.apply import Applied, apply_rule
 from lit_lul.errors import InvalidInput
+from lit_lul.files.publish import push_rule
 from lit_lul.files.theta import available_rules, load_learner, load_rule, save_learner
 from lit_lul.learners import (
     Batch,
@@ -50,6 +51,7 @@ __all__ = [
     "load_learner",
     "load_rule",
     "load_transformer",
+    "push_rule",
     "save_learner",
     "save_transformer",
 ]

@@ -1,7 +1,8 @@
-"""The command line: fit, validate and test on LightningCLI, predict and report."""
+"""The command line: fit, validate and test on LightningCLI, and functions that are commands."""
 
 import sys
 from argparse import ArgumentError
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from lit_lul.evaluation.held_out import HeldOut
 from lit_lul.evaluation.held_out_curve import HeldOutCurve
 from lit_lul.files.configs import with_bases
 from lit_lul.files.theta import check_settings
+from lit_lul.import_released import import_released
 from lit_lul.learners import LEARNERS
 from lit_lul.predict import predict
 from lit_lul.report.command import report
@@ -33,7 +35,9 @@ from lit_lul.training.module import MetaLightningModule
 from lit_lul.training.precisions import check_precision
 from lit_lul.training.preemption import StopOnSignal
 from lit_lul.training.progress import OuterStepProgressBar
+from lit_lul.training.rule_card import RuleCard
 from lit_lul.training.run_folders import LAST, claim_version, last_run
+from lit_lul.training.wandb_logger import keep_run_ids
 
 CSV = "lit_lul.training.loggers.RunCSVLogger"
 FILE_LOGGERS = (CSV, "lightning.pytorch.loggers.TensorBoardLogger")
@@ -43,7 +47,8 @@ LOGGER = {"class_path": CSV, "init_args": {"save_dir": "runs", "name": "default"
 DESCRIPTION = (
     "Meta-train learning rules and evaluate them. "
     "To apply a rule to your own data: predict (see predict --help). "
-    "To compare rules with baselines: report (see report --help)."
+    "To compare rules with baselines: report (see report --help). "
+    "To import θ that the paper's authors released: import (see import --help)."
 )
 
 NO_OPTIONS = {"model", "datamodule", "weights_only"}
@@ -53,6 +58,8 @@ COMMANDS = {
     "test": NO_OPTIONS | {"dataloaders"},
 }
 """Commands of the trainer, each with the arguments that it does not expose as options."""
+FUNCTIONS: dict[str, Callable[..., None]] = {"predict": predict, "import": import_released}
+"""Other commands, each a function whose arguments are options."""
 
 
 class LitLulCLI(LightningCLI):
@@ -121,8 +128,9 @@ class LitLulCLI(LightningCLI):
             resumed = last_run(root)
             config.ckpt_path = str(root / f"version_{resumed}" / LAST)
         self._take_settings(config)
+        own = resumed is not None and self.subcommand == "fit"
+        self.source = None if own else config.ckpt_path or config.start_from
         if loggers:
-            own = resumed is not None and self.subcommand == "fit"
             version = resumed if own else claim_version(root)
             for logger in loggers:  # one folder for the files of a run
                 logger.save_dir, logger.name = loggers[0].save_dir, loggers[0].name
@@ -154,7 +162,7 @@ class LitLulCLI(LightningCLI):
         config.model.learner = space(class_path=path, init_args=space(settings=space(**settings)))
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Make the trainer with this package's progress bar, checkpoints and signal handling."""
+        """Make the trainer with this package's progress bar, files and signal handling."""
         config = self.config_init[self.subcommand].trainer
         check_precision(config.precision)
         config.plugins = [*(config.plugins or []), AtomicCheckpointIO()]
@@ -163,8 +171,12 @@ class LitLulCLI(LightningCLI):
         path = self.config_init[self.subcommand].start_from
         start = [] if path is None else [StartFrom(path)]
         bar = [] if config.enable_progress_bar is False else [OuterStepProgressBar()]
-        config.callbacks = [*start, *(config.callbacks or []), StopOnSignal(), *bar, *self.curves]
-        return super().instantiate_trainer(**kwargs)
+        self.card = RuleCard(self.curves, self.source)
+        own = [StopOnSignal(), *bar, *self.curves, self.card]
+        config.callbacks = [*start, *(config.callbacks or []), *own]
+        trainer = super().instantiate_trainer(**kwargs)
+        keep_run_ids(trainer.loggers)
+        return trainer
 
     def _parse_ckpt_path(self) -> None:
         """Do nothing: checkpoints hold no hyperparameters that could replace the options."""
@@ -188,8 +200,7 @@ class LitLulCLI(LightningCLI):
         for curve in self.curves:
             console.print("\n" + curve.summary())
         if self.subcommand == "fit":
-            folder = self.config_init[self.subcommand].checkpoint.folder
-            console.print(f"θ        {folder / 'theta.safetensors'}")
+            console.print(f"θ        {self.card.theta}\ncard     {self.card.path}")
 
 
 def _embedding_units(module: MetaLightningModule) -> int:
@@ -224,13 +235,19 @@ def main(args: list[str] | None = None) -> None:
         docstring_parse_attribute_docstrings=True,
     )
     given = sys.argv[1:] if args is None else args
-    arguments = given if given[:1] == ["report"] else with_bases(given)
+    command = given[0] if given else ""
     try:
-        if arguments[:1] == ["predict"]:
-            auto_cli(predict, args=arguments[1:], prog="lit_lul predict", exit_on_error=False)
+        if command == "report":
+            report(given[1:])
             return
-        if arguments[:1] == ["report"]:
-            report(arguments[1:])
+        arguments = with_bases(given)
+        if command in FUNCTIONS:
+            auto_cli(
+                FUNCTIONS[command],
+                args=arguments[1:],
+                prog=f"lit_lul {command}",
+                exit_on_error=False,
+            )
             return
         LitLulCLI(arguments)
     except (ArgumentError, OmegaConfBaseException) as error:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from lit_lul.errors import InvalidInput
@@ -14,6 +15,7 @@ from lit_lul.files.phi import load_phi, save_phi
 from lit_lul.files.tensors import read_tensors
 from lit_lul.files.theta import (
     FORMAT,
+    PRETRAINED,
     Stored,
     check_settings,
     described,
@@ -75,6 +77,18 @@ def test_a_file_of_the_first_format_loads(rule: UnsupervisedUpdate, tmp_path: Pa
     assert loaded.settings == replace(SMALL, growth=0.5)
 
 
+def test_a_file_without_a_version_is_of_the_first(rule: UnsupervisedUpdate, tmp_path: Path) -> None:
+    path = tmp_path / "theta.safetensors"
+    save_learner(rule, path)
+    assert read_tensors(path, FORMAT)[1]["format_version"] == "2"
+    rewritten(path, format="lit_lul learner 2", format_version=None)
+    assert load_learner(path).settings == SMALL
+    for name in ("quickstart", "small"):  # have shipped since before there were versions
+        with safe_open(PRETRAINED / f"{name}.safetensors", framework="pt") as file:
+            assert "format_version" not in file.metadata()
+        load_learner(name)
+
+
 def test_settings_that_a_file_lacks_take_the_value_they_had(
     rule: UnsupervisedUpdate, tmp_path: Path
 ) -> None:
@@ -100,7 +114,9 @@ def test_settings_that_a_file_lacks_take_the_value_they_had(
         ({"class": None}, "expected class and settings"),
         ({"class": "os.system"}, "unknown learner os.system, .*HebbianRule, UnsupervisedUpdate"),
         ({"class": "HebbianRule"}, "unknown setting hidden_channels"),
-        ({"format": "lit_lul learner 9"}, "format 'lit_lul learner 2'"),
+        ({"format": "lit_lul phi 2"}, "format 'lit_lul learner'"),
+        ({"format_version": "3"}, "format version 3, .* pip install --upgrade lit-lul$"),
+        ({"format_version": "2b"}, "format version 2b, expected 1 to 2$"),
     ],
 )
 def test_what_a_file_cannot_mean_is_one_line(

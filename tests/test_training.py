@@ -43,6 +43,7 @@ def test_fit_leaves_everything_it_names(finished: Finished) -> None:
     assert written == {
         "checkpoints/last.ckpt",
         "checkpoints/mean_theta.safetensors",
+        "checkpoints/theta.md",
         "checkpoints/theta.safetensors",
         "config.yaml",
         "digits_curve.csv",
@@ -52,7 +53,8 @@ def test_fit_leaves_everything_it_names(finished: Finished) -> None:
         "digits_receptive_fields.png",
         "metrics.csv",
     }
-    for name in ("theta.safetensors", "digits_curve.csv", "digits_curve.png", "before the rule"):
+    names = ("theta.safetensors", "theta.md", "digits_curve.csv", "digits_curve.png")
+    for name in (*names, "before the rule"):
         assert name in printed
     rows = metrics(folder)
     steps = [int(row["step"]) for row in rows if "train/meta_loss" in row]

@@ -12,19 +12,38 @@ FILE_HEADER, BLOCK, CHUNK_HEADER = 7, 32 * 1024, 7
 WHOLE, LAST = 1, 4
 
 
-class WandbRun(NamedTuple):
-    """The configuration, and all that was logged."""
+class Artifact(NamedTuple):
+    """A version of an artifact, made or used by a run."""
 
+    name: str
+    type: str
+    files: dict[str, str]
+    """Digests by name."""
+    used: bool
+
+
+class WandbRun(NamedTuple):
+    """What a run says of itself, and all that was logged."""
+
+    id: str
     config: dict[str, Any]
     """Nested, as `wandb.config` shows it."""
     history: dict[str, list[Any]]
-    """Values in order, by name; parts of pictures under `name.part`."""
+    """Values in order, by name; parts of media under `name.part`."""
+    rules: list[Artifact]
+    """Artifacts in order, without those that W&B makes of tables."""
 
 
 def read_wandb_run(path: Path) -> WandbRun:
     """Read a run."""
-    run = WandbRun({}, {})
+    run = WandbRun("", {}, {}, [])
     for record in _records(path.read_bytes()):
+        if record.HasField("run"):
+            run = run._replace(id=record.run.run_id)
+        if record.HasField("artifact") and record.artifact.type != "run_table":
+            made = record.artifact
+            files = {file.path: file.digest for file in made.manifest.contents}
+            run.rules.append(Artifact(made.name, made.type, files, made.use_after_commit))
         for entry in record.config.update:
             run.config[entry.key] = json.loads(entry.value_json)
         for item in record.history.item:

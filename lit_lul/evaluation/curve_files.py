@@ -4,6 +4,7 @@ import csv
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from lit_lul.evaluation.curve import Curve
 from lit_lul.evaluation.held_out import HeldOut
@@ -23,14 +24,23 @@ def write_csv(
     Raises:
         InvalidInput: when the file cannot be written.
     """
-    every = [("untrained", untrained), *sorted(by_outer_step.items())]
     with replace_file(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
-        for outer_step, curves in every:
-            for probe, curve in curves.items():
-                for row in zip(curve.steps, curve.mean, curve.standard_error, strict=True):
-                    writer.writerow([outer_step, probe, held_out.protocol, *row])
+        writer.writerows(curve_rows(held_out, untrained, by_outer_step))
+
+
+def curve_rows(
+    held_out: HeldOut, untrained: Curves, by_outer_step: Mapping[int, Curves]
+) -> list[list[Any]]:
+    """Rows of `COLUMNS`, one per probe and probed step, the untrained learner first."""
+    every = [("untrained", untrained), *((str(s), c) for s, c in sorted(by_outer_step.items()))]
+    return [
+        [outer_step, probe, held_out.protocol, *row]
+        for outer_step, curves in every
+        for probe, curve in curves.items()
+        for row in zip(curve.steps, curve.mean, curve.standard_error, strict=True)
+    ]
 
 
 def write_json(

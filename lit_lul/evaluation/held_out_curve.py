@@ -12,10 +12,11 @@ from lightning.pytorch.trainer.states import TrainerFn
 from matplotlib.figure import Figure
 
 from lit_lul.evaluation.curve import Curve, Rollouts, roll_out_draws
-from lit_lul.evaluation.curve_files import summarise, write_csv, write_json
+from lit_lul.evaluation.curve_files import COLUMNS, curve_rows, summarise, write_csv, write_json
 from lit_lul.evaluation.held_out import HeldOut, describe
 from lit_lul.evaluation.picture import draw_curves, draw_embedding, draw_receptive_fields, show
 from lit_lul.evaluation.probes import ridge_of
+from lit_lul.evaluation.tables import embedding_rows, show_table
 from lit_lul.files.theta import described
 from lit_lul.learners.learner import Learner
 from lit_lul.training.loggers import log_metrics, run_folder
@@ -24,7 +25,7 @@ UNTRAINED_SEED = 0
 
 
 class HeldOutCurve(Callback):
-    """Callback that measures few-shot accuracy against inner steps: metrics, CSV, JSON, pictures.
+    """Callback that measures few-shot accuracy against inner steps: metrics, files, media.
 
     Trains new networks with the current θ before the first outer step, every
     `held_out.every_n_outer_steps`, at the end, and in `validate` and `test`. The same draws with
@@ -107,12 +108,16 @@ class HeldOutCurve(Callback):
         """The path of a file of this curve."""
         return self.folder / f"{self.name}_{suffix}"
 
+    def numbers(self) -> str:
+        """A printable summary of the latest curves."""
+        last = self.curves[max(self.curves)]
+        return summarise(self.name, self.held_out, self.untrained, last)
+
     def summary(self) -> str:
         """A printable summary of the latest curves, and the paths of their files."""
-        last = self.curves[max(self.curves)]
         return "\n".join(
             [
-                summarise(self.name, self.held_out, self.untrained, last),
+                self.numbers(),
                 f"curve    {self.file('curve.csv')}",
                 f"picture  {self.file('curve.png')}",
             ]
@@ -179,6 +184,10 @@ class HeldOutCurve(Callback):
         figures["embedding"] = draw_embedding(rollouts.embedding, rollouts.labels)
         for what, figure in figures.items():
             show(trainer, f"{self.name}/{what}", figure, self.file(f"{what}.png"))
+        rows = curve_rows(self.held_out, self.untrained, self.curves)
+        show_table(trainer, f"{self.name}/curve_table", COLUMNS, rows)
+        columns, rows = embedding_rows(rollouts.embedding, rollouts.labels)
+        show_table(trainer, f"{self.name}/embedding_table", columns, rows)
 
     def _draw_first_probe(self) -> Figure:
         probe, held_out = self.held_out.probes[0], self.held_out

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 
 from lit_lul.errors import InvalidInput
 from lit_lul.files.atomic import replace_file
+from lit_lul.files.hub import THETA, fetch_rule, is_reference
 from lit_lul.files.tensors import check_same, check_shapes, read_tensors
 from lit_lul.learners import LEARNERS, Learner
 
@@ -30,9 +31,13 @@ __all__ = [
     "stored_settings",
 ]
 
-FORMAT = "lit_lul learner 2"
+FORMAT = "lit_lul learner"
+VERSION = 2
+"""The metadata's `format_version` in files that this package writes, and the newest it reads."""
 RULE_FORMAT = "lit_lul rule 1"
-"""The older format, in which the learner is always an `UnsupervisedUpdate`."""
+"""The oldest format, in which the learner is always an `UnsupervisedUpdate`."""
+FIRST_FORMATS = ("lit_lul learner 2", RULE_FORMAT)
+"""Formats of version 1, from before files had a `format_version`."""
 PRETRAINED = Path(__file__).parent.parent / "pretrained"
 """The folder of the shipped rules and their cards."""
 
@@ -60,7 +65,12 @@ def save_learner(learner: Learner, path: Path | str) -> None:
     """
     theta = {name: t.detach().cpu().contiguous() for name, t in learner.state_dict().items()}
     name, settings = described(learner)
-    metadata = {"format": FORMAT, "class": name, "settings": json.dumps(settings)}
+    metadata = {
+        "format": FORMAT,
+        "format_version": str(VERSION),
+        "class": name,
+        "settings": json.dumps(settings),
+    }
     with replace_file(Path(path)) as temporary:
         save_file(theta, temporary, metadata)
 
@@ -72,15 +82,16 @@ def load_learner(name_or_path: Path | str) -> Learner:
     are missing because they are newer than the file get the value that preserves its behaviour.
 
     Args:
-        name_or_path: the name of a shipped rule, see `available_rules`, or a file; anything without
-            a suffix and a slash is a name.
+        name_or_path: the name of a shipped rule, see `available_rules`; a file; or a rule on the
+            Hugging Face hub, as `org/name` or `org/name@revision`.
 
     Raises:
-        InvalidInput: when no such rule ships, when the file is missing, truncated or of another
-            format, or when its class or one of its settings is unknown.
+        InvalidInput: when no such rule ships or is on the hub, when the file is missing, truncated,
+            of another format or of a newer version, or when its class or one of its settings is
+            unknown.
     """
     path = rule_path(name_or_path)
-    theta, metadata = read_tensors(path, FORMAT, RULE_FORMAT)
+    theta, metadata = read_tensors(path, FORMAT, *FIRST_FORMATS)
     name, stored = _stored(path, metadata)
     settings = _settings(path, name, stored)
     learner = LEARNERS[name](settings)
@@ -100,7 +111,7 @@ def stored_settings(name_or_path: Path | str) -> Stored:
         InvalidInput: in the cases of `load_learner`.
     """
     path = rule_path(name_or_path)
-    name, stored = _stored(path, read_tensors(path, FORMAT, RULE_FORMAT)[1])
+    name, stored = _stored(path, read_tensors(path, FORMAT, *FIRST_FORMATS)[1])
     return name, asdict(_settings(path, name, stored))
 
 
@@ -133,7 +144,19 @@ def _plain(value: object) -> object:
 
 
 def _stored(path: Path, metadata: Mapping[str, str]) -> Stored:
-    """Class name and settings in a file's metadata, unchecked."""
+    """Class name and settings in a file's metadata, unchecked.
+
+    Raises:
+        InvalidInput: when they are missing, or the file's format version is not known.
+    """
+    version = metadata.get("format_version", "1")
+    if not version.isdecimal():
+        raise InvalidInput(f"{path}: format version {version}, expected 1 to {VERSION}")
+    if int(version) > VERSION:
+        raise InvalidInput(
+            f"{path}: format version {version}, but this lit_lul reads versions up to {VERSION}: "
+            "upgrade with pip install --upgrade lit-lul"
+        )
     old = metadata["format"] == RULE_FORMAT
     try:
         name = "UnsupervisedUpdate" if old else metadata["class"]
@@ -176,15 +199,25 @@ def available_rules() -> list[str]:
 def rule_path(name_or_path: Path | str) -> Path:
     """The file of a learner, as `load_learner` finds it.
 
+    In this order: the name of a rule that ships; a file, or a folder with `theta.safetensors`; a
+    repository on the hub, whose file is fetched into the cache of `huggingface_hub`.
+
     Raises:
-        InvalidInput: when it is a name and no such rule ships.
+        InvalidInput: when it is a name and no such rule ships, or it cannot be fetched.
     """
     path = Path(name_or_path)
-    if path.suffix or "/" in str(name_or_path):
+    if str(name_or_path) in available_rules():
+        return PRETRAINED / f"{path.name}.safetensors"
+    if path.is_dir():
+        return path / THETA
+    if path.exists():
         return path
-    if path.name not in available_rules():
-        shipped = ", ".join(available_rules()) or "none"
-        raise InvalidInput(
-            f"{path}: expected a .safetensors file, or one of the rules that ship: {shipped}"
-        )
-    return PRETRAINED / f"{path.name}.safetensors"
+    if is_reference(path.as_posix()):
+        return fetch_rule(path.as_posix())
+    if path.suffix or len(path.parts) > 1:
+        return path
+    shipped = ", ".join(available_rules()) or "none"
+    raise InvalidInput(
+        f"{path}: expected a .safetensors file, org/name on the Hugging Face hub, or one of the "
+        f"rules that ship: {shipped}"
+    )

@@ -11,6 +11,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from lit_lul.errors import InvalidInput
 from lit_lul.files.atomic import replace_file
+from lit_lul.files.hub import THETA
 from lit_lul.files.theta import (
     Stored,
     check_settings,
@@ -130,8 +131,9 @@ class RunCheckpoint(Checkpoint):
         self._saved_at = trainer.global_step
         trainer.save_checkpoint(self.folder / "last.ckpt", weights_only=False)
         if trainer.is_global_zero:
-            save_learner(pl_module.learner, self.folder / "theta.safetensors")
-            self._save_mean(pl_module, "mean_theta.safetensors")
+            save_learner(pl_module.learner, self.folder / THETA)
+            self._save_mean(pl_module, f"mean_{THETA}")
+            (self.folder / THETA).with_suffix(".md").unlink(missing_ok=True)  # of an earlier θ
 
     def _save_mean(self, pl_module: Any, name: str) -> None:
         mean = pl_module.mean_theta
