@@ -16,6 +16,7 @@ PAGES = {
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
     "LICENSE": "license.md",
+    "tests/golden/README.md": "golden.md",
     "configs": "configs/index.md",
     RULES: "rules/index.md",
 }

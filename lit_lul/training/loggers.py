@@ -17,7 +17,7 @@ from lit_lul.errors import InvalidInput
 from lit_lul.files.atomic import not_written, replace_file
 
 EXTRAS = {"TensorBoardLogger": "tensorboard", "WandbLogger": "wandb"}
-"""Loggers that need a package of their own, with the extra that installs it."""
+"""Ends of the names of loggers that need a package, with the extra that installs it."""
 
 
 def check_installed(loggers: Iterable[str]) -> None:
@@ -30,9 +30,11 @@ def check_installed(loggers: Iterable[str]) -> None:
         InvalidInput: when an extra is missing.
     """
     for name in loggers:
-        extra = EXTRAS.get(name.rpartition(".")[2])
-        if extra is not None and find_spec(extra) is None:
-            raise InvalidInput(f"{name}: needs {extra}, install it: pip install 'lit-lul[{extra}]'")
+        for logger, extra in EXTRAS.items():
+            if name.endswith(logger) and find_spec(extra) is None:
+                raise InvalidInput(
+                    f"{name}: needs {extra}, install it: pip install 'lit-lul[{extra}]'"
+                )
 
 
 def run_folder(trainer: Trainer) -> Path:

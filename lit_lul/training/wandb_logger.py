@@ -8,7 +8,6 @@ from typing import Any
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 
-from lit_lul.errors import InvalidInput
 from lit_lul.files.atomic import replace_file
 from lit_lul.files.hub import CARD, THETA
 from lit_lul.files.theta import rule_path
@@ -18,20 +17,10 @@ RUN_ID = "wandb_run_id.txt"
 
 
 class RunWandbLogger(WandbLogger):
-    """Lightning's WandbLogger, except that a resumed run goes on as the same W&B run.
-
-    Raises:
-        InvalidInput: when `wandb` is not installed.
-    """
+    """Lightning's WandbLogger, except that a resumed run goes on as the same W&B run."""
 
     run_folder: Path | None = None
     """The run's folder, where the ID of the W&B run is kept; None to keep none."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        try:
-            super().__init__(*args, **kwargs)
-        except ModuleNotFoundError as error:
-            raise InvalidInput("logging to W&B: needs pip install wandb") from error
 
     @property
     @rank_zero_experiment
