@@ -33,8 +33,8 @@ def test_a_short_fit_beats_its_untrained_learner(run_folder: Path) -> None:
     options = ["--trainer.max_steps=60", "--trainer.limit_val_batches=0"]
     curve = ["every_n_outer_steps=60", "inner_steps=20", "points=1", "draws=12"]
     options += [f"--held_out.digits.{setting}" for setting in curve]
-    lit_lul("fit", "--config", str(CONFIGS / "hebbian.yaml"), *options)
-    (file,) = run_folder.glob("runs/hebbian/version_0/digits_curve.json")
+    lit_lul("fit", "--config", str(CONFIGS / "quickstart.yaml"), *options)
+    (file,) = run_folder.glob("runs/quickstart/version_0/digits_curve.json")
     numbers = json.loads(file.read_text())
     trained, untrained = (numbers[name]["ridge"]["mean"][-1] for name in ("trained", "untrained"))
     assert trained > untrained + 0.02

@@ -15,7 +15,8 @@ from real_data import real_data
 
 from lit_lul.errors import InvalidInput
 from lit_lul.files.configs import load_config, with_bases
-from lit_lul.learners import UpdateSettings
+from lit_lul.files.theta import load_learner
+from lit_lul.learners import HebbianRule, UpdateSettings
 from lit_lul.learners.update_rule import PAPER
 from lit_lul.objectives import FewShotRidge
 from lit_lul.objectives.few_shot_ridge import PAPER as PAPER_OBJECTIVE
@@ -75,6 +76,7 @@ def test_every_config_is_under_test() -> None:
     assert {path.name for path in CONFIGS.glob("*.yaml")} == {
         "quickstart.yaml",
         "hebbian.yaml",
+        "broad.yaml",
         "paper.yaml",
         "released.yaml",
         "small.yaml",
@@ -94,6 +96,21 @@ def test_quickstart(run_folder: Path) -> None:
     assert (folder / "checkpoints" / "theta.safetensors").is_file()
     assert (folder / "metrics.csv").is_file()
     assert any(folder.glob("events.out.tfevents.*")), "in the same folder"
+
+
+def test_hebbian(run_folder: Path) -> None:
+    folder = run("hebbian.yaml", {"digits": {}}, run_folder)
+    assert isinstance(load_learner(folder / "checkpoints" / "theta.safetensors"), HebbianRule)
+
+
+def test_broad(run_folder: Path) -> None:
+    changes = {"labels_per_class": 2, "tests_per_class": 4}
+    names = ("digits", "glyphs_more", "prior", "wine")
+    fewer = "--data.sources.prior.inputs=[16]"
+    folder = run("broad.yaml", dict.fromkeys(names, changes), run_folder, fewer)
+    assert (folder / "checkpoints" / "mean_theta.safetensors").is_file()
+    for name in names:
+        assert (folder / f"{name}_curve.json").is_file()
 
 
 def test_configurations_that_ship_are_found_by_name(run_folder: Path) -> None:
