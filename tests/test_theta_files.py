@@ -136,7 +136,7 @@ def test_what_a_file_cannot_mean_is_one_line(
     [
         (("HebbianRule", {"inner_rate": 0.1}), ("HebbianRule", {})),
         (("HebbianRule", {"inner_rate": 0.1}), ("HebbianRule", {"inner_rate": 0.1})),
-        (("HebbianRule", {}), ("HebbianRule", {"inner_rate": 0.03})),
+        (("HebbianRule", {}), ("HebbianRule", {"inner_rate": 0.1})),
         (
             ("UnsupervisedUpdate", {"planes": ["hebb", "rbf"]}),
             ("UnsupervisedUpdate", {"planes": ("hebb", "rbf")}),
@@ -158,7 +158,7 @@ def test_what_agrees_with_the_stored_settings(stored: Stored, configured: Stored
         (
             ("HebbianRule", {}),
             ("HebbianRule", {"inner_rate": 0.5}),
-            "theta: made with inner_rate 0.03, but the configuration says inner_rate 0.5",
+            "theta: made with inner_rate 0.1, but the configuration says inner_rate 0.5",
         ),
         (
             ("HebbianRule", {}),
