@@ -122,7 +122,7 @@ class RuleTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     def transform(self, X: Any) -> NDArray[np.float32]:
         """Features (n, `n_features_out`) of rows (n, N_0), network by network.
 
-        They are computed in double precision, so that a row gets the same features alone and among others.
+        They are computed in double precision: a row gets the same features alone and among others.
 
         Raises:
             InvalidInput: for an invalid parameter, or values outside [0, 1] if they are not scaled.
