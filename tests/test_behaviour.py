@@ -30,8 +30,8 @@ def test_small_beats_principal_components_on_digits() -> None:
 
 
 def test_a_short_fit_beats_its_untrained_learner(run_folder: Path) -> None:
-    options = ["--trainer.max_steps=60", "--trainer.limit_val_batches=0"]
-    curve = ["every_n_outer_steps=60", "inner_steps=20", "points=1", "draws=6"]
+    options = ["--trainer.max_steps=40", "--trainer.limit_val_batches=0"]
+    curve = ["every_n_outer_steps=40", "inner_steps=20", "points=1", "draws=6"]
     options += [f"--held_out.digits.{setting}" for setting in curve]
     lit_lul("fit", "--config", str(CONFIGS / "quickstart.yaml"), *options)
     (file,) = run_folder.glob("runs/quickstart/version_0/digits_curve.json")
