@@ -130,28 +130,24 @@ class HebbianRule(Learner):
                 unit = Unit(x[i + 1], z[i + 1], sent)
                 role = ROLES.index("last" if last else "first" if i == 0 else "hidden")
                 rate = self.settings.inner_rate / (1 + age * self.slowing[role].exp())
-                weights.append(
-                    w + rate[:, None, None] * self.weight_update(self._of(role), x[i], unit, w)
-                )
+                weights.append(w + rate[:, None, None] * self.weight_update(role, x[i], unit, w))
                 biases.append(b + rate[:, None] * (self.biases[role] - b))
         return {
             "params": {"weights": tuple(weights), "biases": tuple(biases)},
             "age": age + 1,
         }
 
-    def _of(self, role: int) -> tuple[Tensor, ...]:
-        return tuple(p[role] for p in (self.inputs, self.signals, self.inhibition, self.decay))
-
-    @staticmethod
-    def weight_update(coefficients: tuple[Tensor, ...], v: Tensor, unit: Unit, w: Tensor) -> Tensor:
+    def weight_update(self, role: int, v: Tensor, unit: Unit, w: Tensor) -> Tensor:
         """The change of the weights of one layer of a role, bounded, (T, N_v, N_u)."""
-        of_inputs, of_signals, of_inhibition, of_decay = coefficients
+        of_inputs, of_inhibition, of_decay = (
+            p[role].unbind() for p in (self.inputs, self.inhibition, self.decay)
+        )
         centred = v - v.mean(-2, keepdim=True)
         square = centred.square().mean(-2, keepdim=True)
         relative = centred * torch.rsqrt(square.mean(-1, keepdim=True) + EPS)
         pre = of_inputs[0] * relative + of_inputs[1] * centred * torch.rsqrt(square + EPS)
         signal = torch.zeros_like(unit.x)
-        for a, function in zip(of_signals.unbind(), SIGNALS.values(), strict=True):
+        for a, function in zip(self.signals[role].unbind(), SIGNALS.values(), strict=True):
             signal = signal + a * standardised(function(unit))
         u = standardised(unit.x)
         c = u.mT @ u / u.shape[-2]
