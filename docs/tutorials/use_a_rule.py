@@ -65,8 +65,8 @@ plt.show()
 # %% [markdown]
 # ## Embed other rows
 #
-# The network is fixed now, and the embedding of a row does not depend on other rows. So rows that come later are embedded one at a
-# time, as they come:
+# The network is fixed now, and the embedding of a row does not depend on other rows. So rows that come later can be embedded one at a
+# time:
 
 # %%
 later = applied.embed(rows[:1])
