@@ -15,7 +15,7 @@ from lit_lul.objectives.objective import Labelled
 from lit_lul.tasks.sizes import ProblemSizes
 from lit_lul.tasks.source import Batches, Family, Seeds, TaskSource, one_hot
 from lit_lul.tasks.transforms import Transform
-from lit_lul.tasks.transforms.pipeline import Pipeline
+from lit_lul.tasks.transforms.pipeline import Pipeline, Targets
 from lit_lul.tasks.transforms.transform import Tasks
 from lit_lul.tasks.unlabelled import draw_members
 from lit_lul.trees import Tree
@@ -57,29 +57,25 @@ class ClassTasks(TaskSource):
 
     def plan(self, family: Family, steps: int, sizes: ProblemSizes, seeds: Seeds) -> Tree:
         """Draw classes, transforms and the rows of the images."""
-        self._check_labels(sizes.labels_per_class)
         of_tasks = np.random.default_rng(seeds.tasks)
         rng = np.random.default_rng(seeds.truncation)
-        tasks, ways, k = sizes.tasks, family.ways, sizes.labels_per_class
-        every = min(round(ways * sizes.classes), len(self.pool))  # of unlabelled examples
-        with_others = np.stack([of_tasks.permutation(self.pool)[:every] for _ in range(tasks)])
-        classes = with_others[:, :ways]
-        described = Tasks(tasks, family.inputs, with_others, self.pool, self._known)
-        weights = np.exp(sizes.class_skew * of_tasks.normal(size=(tasks, every)))
-        start, count = self.images.class_start.numpy(), self.images.class_sizes.numpy()
+        tasks, ways, k, queries = sizes.tasks, family.ways, sizes.labels_per_class, sizes.queries
+        classes = self.draw_classes(of_tasks, ways, sizes)
+        described = Tasks(
+            tasks, family.inputs, classes.reshape(tasks, -1), self.pool, self._known
+        )
+        weights = np.exp(sizes.class_skew * of_tasks.normal(size=classes.shape[:2]))
         members = draw_members(weights, (steps, tasks, sizes.batch_size), rng)
-        chosen = np.take_along_axis(with_others[None], members, axis=2)
-        rows = start[chosen] + rng.integers(count[chosen])
-        counts = np.broadcast_to(count[classes], (sizes.draws, tasks, ways))
-        labelled = start[classes][..., None] + distinct(counts, 2 * k, rng)
-        labelled = labelled.reshape(sizes.draws, tasks, ways, 2, k).swapaxes(2, 3)
+        rows = self.unlabelled_rows(classes, members, rng)
+        labelled = self.labelled_rows(classes[:, :ways], k, queries, sizes.draws, rng)
         return {
             "ways": ways,
             "transforms": self.pipeline.sample_tasks(described, seeds.tasks),
             "members": torch.from_numpy(members),
             "rows": torch.from_numpy(rows),
-            "labelled_members": torch.from_numpy(np.tile(np.arange(ways).repeat(k), 2)),
-            "labelled_rows": torch.from_numpy(labelled.reshape(sizes.draws, tasks, -1)),
+            "labelled_members": torch.from_numpy(labelled_members(ways, k, queries)),
+            "labelled_rows": torch.from_numpy(support_then_query(labelled, k)),
+            "support": ways * k,
             "seeds": [int(s) for s in rng.integers(2**31, size=2)],
         }
 
@@ -105,14 +101,50 @@ class ClassTasks(TaskSource):
         batches = Batches(len(plan["rows"]), make, targets)
         return batches, self._labelled(plan, labelled_seed)
 
-    def _labelled(self, plan: Tree, seed: int) -> Labelled:
-        rows, members, ways = plan["labelled_rows"], plan["labelled_members"], plan["ways"]
-        x, targets = self.pipeline.realise(
+    def draw_classes(
+        self, of_tasks: np.random.Generator, ways: int, sizes: ProblemSizes
+    ) -> np.ndarray:
+        """Draw the classes of every task, as indices into `images`: (T, W).
+
+        The first `ways` have labels, all W are among the unlabelled examples.
+
+        Raises:
+            InvalidInput: when a class of the pool has too few images.
+        """
+        self._check_labels(sizes)
+        every = min(round(ways * sizes.classes), len(self.pool))
+        return np.stack([of_tasks.permutation(self.pool)[:every] for _ in range(sizes.tasks)])
+
+    def unlabelled_rows(
+        self, classes: np.ndarray, members: np.ndarray, rng: np.random.Generator
+    ) -> np.ndarray:
+        """Draw a row for every unlabelled example, given its class within its task, (U, T, B)."""
+        chosen = np.take_along_axis(classes[None], members, axis=2)
+        start, count = self.images.class_start.numpy(), self.images.class_sizes.numpy()
+        rows: np.ndarray = start[chosen] + rng.integers(count[chosen])
+        return rows
+
+    def labelled_rows(
+        self, classes: np.ndarray, k: int, queries: int, draws: int, rng: np.random.Generator
+    ) -> np.ndarray:
+        """Draw k rows of the support and then those of the query, (R, T, ways, k + queries)."""
+        start, count = self.images.class_start.numpy(), self.images.class_sizes.numpy()
+        counts = np.broadcast_to(count[classes], (draws, *classes.shape))
+        rows: np.ndarray = start[classes][..., None] + distinct(counts, k + queries, rng)
+        return rows
+
+    def labelled_x(self, plan: Tree, seed: int) -> tuple[Tensor, Targets | None]:
+        """Make the labelled examples (R, T, K + K', N_0), and what transforms add to targets."""
+        rows, members = plan["labelled_rows"], plan["labelled_members"]
+        return self.pipeline.realise(
             *self._on_device, rows, members.expand(rows.shape), plan["transforms"], seed
         )
-        tasks, k = rows.shape[1], rows.shape[2] // 2
-        y = one_hot(members, ways).expand(*rows.shape, ways)
-        is_class = torch.ones(tasks, ways, dtype=torch.bool, device=x.device)
+
+    def _labelled(self, plan: Tree, seed: int) -> Labelled:
+        members, ways, k = plan["labelled_members"], plan["ways"], plan["support"]
+        x, targets = self.labelled_x(plan, seed)
+        y = one_hot(members, ways).expand(*x.shape[:-1], ways)
+        is_class = torch.ones(x.shape[1], ways, dtype=torch.bool, device=x.device)
         is_target = is_class
         if targets is not None:
             values, has = targets
@@ -121,14 +153,26 @@ class ClassTasks(TaskSource):
             is_class = torch.cat([is_class, torch.zeros_like(has)], dim=-1)
         return Labelled(x[:, :, :k], y[:, :, :k], x[:, :, k:], y[:, :, k:], is_class, is_target)
 
-    def _check_labels(self, labels_per_class: int) -> None:
+    def _check_labels(self, sizes: ProblemSizes) -> None:
+        k, queries = sizes.labels_per_class, sizes.queries
         count = self.images.class_sizes.numpy()
         poorest = int(self.pool[count[self.pool].argmin()])
-        if count[poorest] < 2 * labels_per_class:
+        if count[poorest] < k + queries:
             raise InvalidInput(
                 f"{self.name}: class {self.images.class_names[poorest]!r} has {count[poorest]} "
-                f"images, {labels_per_class} labels per class need {2 * labels_per_class}"
+                f"images, {k} labels and {queries} queries per class need {k + queries}"
             )
+
+
+def support_then_query(rows: np.ndarray, k: int) -> np.ndarray:
+    """Labelled rows (R, T, ways, k + queries) as (R, T, K + K'), the support first."""
+    sides = (rows[..., :k], rows[..., k:])
+    return np.concatenate([side.reshape(*rows.shape[:2], -1) for side in sides], axis=-1)
+
+
+def labelled_members(ways: int, k: int, queries: int) -> np.ndarray:
+    """The class within its task of every labelled example, (K + K',)."""
+    return np.concatenate([np.arange(ways).repeat(k), np.arange(ways).repeat(queries)])
 
 
 def distinct(counts: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
