@@ -61,9 +61,7 @@ class ClassTasks(TaskSource):
         rng = np.random.default_rng(seeds.truncation)
         tasks, ways, k, queries = sizes.tasks, family.ways, sizes.labels_per_class, sizes.queries
         classes = self.draw_classes(of_tasks, ways, sizes)
-        described = Tasks(
-            tasks, family.inputs, classes.reshape(tasks, -1), self.pool, self._known
-        )
+        described = Tasks(tasks, family.inputs, classes.reshape(tasks, -1), self.pool, self._known)
         weights = np.exp(sizes.class_skew * of_tasks.normal(size=classes.shape[:2]))
         members = draw_members(weights, (steps, tasks, sizes.batch_size), rng)
         rows = self.unlabelled_rows(classes, members, rng)
