@@ -1,6 +1,6 @@
 """Tasks of a few classes of an image set: learners see images, objectives their classes.
 
-Shapes: U inner steps, T tasks, B examples, R draws, K labelled examples of one side.
+Shapes: U inner steps, T tasks, B examples, R draws, K labelled examples.
 """
 
 from collections.abc import Sequence
@@ -59,21 +59,19 @@ class ClassTasks(TaskSource):
         """Draw classes, transforms and the rows of the images."""
         of_tasks = np.random.default_rng(seeds.tasks)
         rng = np.random.default_rng(seeds.truncation)
-        tasks, ways, k, queries = sizes.tasks, family.ways, sizes.labels_per_class, sizes.queries
+        tasks, ways = sizes.tasks, family.ways
         classes = self.draw_classes(of_tasks, ways, sizes)
         described = Tasks(tasks, family.inputs, classes.reshape(tasks, -1), self.pool, self._known)
         weights = np.exp(sizes.class_skew * of_tasks.normal(size=classes.shape[:2]))
         members = draw_members(weights, (steps, tasks, sizes.batch_size), rng)
         rows = self.unlabelled_rows(classes, members, rng)
-        labelled = self.labelled_rows(classes[:, :ways], k, queries, sizes.draws, rng)
+        labelled = self.labelled_rows(classes[:, :ways], sizes, rng)
         return {
             "ways": ways,
             "transforms": self.pipeline.sample_tasks(described, seeds.tasks),
             "members": torch.from_numpy(members),
             "rows": torch.from_numpy(rows),
-            "labelled_members": torch.from_numpy(labelled_members(ways, k, queries)),
-            "labelled_rows": torch.from_numpy(support_then_query(labelled, k)),
-            "support": ways * k,
+            **labelled_sides(labelled, sizes.labels_per_class),
             "seeds": [int(s) for s in rng.integers(2**31, size=2)],
         }
 
@@ -123,12 +121,13 @@ class ClassTasks(TaskSource):
         return rows
 
     def labelled_rows(
-        self, classes: np.ndarray, k: int, queries: int, draws: int, rng: np.random.Generator
+        self, classes: np.ndarray, sizes: ProblemSizes, rng: np.random.Generator
     ) -> np.ndarray:
-        """Draw k rows of the support and then those of the query, (R, T, ways, k + queries)."""
+        """Draw the rows of every class, support and then query: (R, T, ways, k + queries)."""
         start, count = self.images.class_start.numpy(), self.images.class_sizes.numpy()
-        counts = np.broadcast_to(count[classes], (draws, *classes.shape))
-        rows: np.ndarray = start[classes][..., None] + distinct(counts, k + queries, rng)
+        counts = np.broadcast_to(count[classes], (sizes.draws, *classes.shape))
+        every = sizes.labels_per_class + sizes.queries
+        rows: np.ndarray = start[classes][..., None] + distinct(counts, every, rng)
         return rows
 
     def labelled_x(self, plan: Tree, seed: int) -> tuple[Tensor, Targets | None]:
@@ -152,25 +151,36 @@ class ClassTasks(TaskSource):
         return Labelled(x[:, :, :k], y[:, :, :k], x[:, :, k:], y[:, :, k:], is_class, is_target)
 
     def _check_labels(self, sizes: ProblemSizes) -> None:
-        k, queries = sizes.labels_per_class, sizes.queries
         count = self.images.class_sizes.numpy()
         poorest = int(self.pool[count[self.pool].argmin()])
-        if count[poorest] < k + queries:
+        needed = sizes.labels_per_class + sizes.queries
+        if count[poorest] < needed:
             raise InvalidInput(
                 f"{self.name}: class {self.images.class_names[poorest]!r} has {count[poorest]} "
-                f"images, {k} labels and {queries} queries per class need {k + queries}"
+                f"images, {sizes.labels_per_class} labels per class and {sizes.queries} queries "
+                f"need {needed}"
             )
 
 
-def support_then_query(rows: np.ndarray, k: int) -> np.ndarray:
-    """Labelled rows (R, T, ways, k + queries) as (R, T, K + K'), the support first."""
-    sides = (rows[..., :k], rows[..., k:])
-    return np.concatenate([side.reshape(*rows.shape[:2], -1) for side in sides], axis=-1)
+def labelled_sides(rows: np.ndarray, k: int) -> dict[str, Tree]:
+    """The part of a plan about labelled rows: those of the support first, class by class.
 
-
-def labelled_members(ways: int, k: int, queries: int) -> np.ndarray:
-    """The class within its task of every labelled example, (K + K',)."""
-    return np.concatenate([np.arange(ways).repeat(k), np.arange(ways).repeat(queries)])
+    Args:
+        rows: of every class, support and query (R, T, classes, k + queries).
+        k: support rows of each class.
+    """
+    draws, tasks, ways, every = rows.shape
+    sides = [rows[..., :k], rows[..., k:]]
+    classes = np.arange(ways)
+    return {
+        "labelled_members": torch.from_numpy(
+            np.concatenate([classes.repeat(k), classes.repeat(every - k)])
+        ),
+        "labelled_rows": torch.from_numpy(
+            np.concatenate([side.reshape(draws, tasks, -1) for side in sides], axis=2)
+        ),
+        "support": ways * k,
+    }
 
 
 def distinct(counts: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:

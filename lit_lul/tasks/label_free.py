@@ -192,11 +192,13 @@ class InstanceTasks(ClassTasks):
         return np.take_along_axis(classes.reshape(1, len(classes), -1), image, axis=2)
 
     def labelled_rows(
-        self, classes: np.ndarray, k: int, queries: int, draws: int, rng: np.random.Generator
+        self, classes: np.ndarray, sizes: ProblemSizes, rng: np.random.Generator
     ) -> np.ndarray:
         """The images of a class in turn, on both sides: (R, T, ways, k + queries)."""
-        turn = np.concatenate([np.arange(k), np.arange(queries)]) % classes.shape[2]
-        return np.broadcast_to(classes[..., turn], (draws, *classes.shape[:2], k + queries))
+        sides = [np.arange(sizes.labels_per_class), np.arange(sizes.queries)]
+        turn = np.concatenate(sides) % classes.shape[2]
+        rows = classes[..., turn]
+        return np.broadcast_to(rows, (sizes.draws, *rows.shape))
 
     def labelled_x(self, plan: Tree, seed: int) -> tuple[Tensor, Targets | None]:
         """Make the support as it is and the query as augmented copies; no regression targets."""

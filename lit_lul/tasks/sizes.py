@@ -19,7 +19,7 @@ class ProblemSizes(NamedTuple):
     batch_size: int
     """B."""
     labels_per_class: int
-    """Examples of each class in the support batch, and in the query batch unless it differs."""
+    """Support examples of each class."""
     draws: int
     """R."""
     classes: float = 1.0
@@ -27,12 +27,12 @@ class ProblemSizes(NamedTuple):
     class_skew: float = 0.0
     """Standard deviation of the logarithm of the classes' frequencies; 0 if all are equal."""
     queries_per_class: int | None = None
-    """Examples of each class in the query batch; None for as many as in the support batch."""
+    """Query examples of each class; None for as many as support examples."""
 
     @property
     def queries(self) -> int:
-        """Examples of each class in the query batch."""
-        return self.labels_per_class if self.queries_per_class is None else self.queries_per_class
+        """Query examples of each class."""
+        return self.queries_per_class or self.labels_per_class
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,10 @@ class Sizes:
     batch_size: Bounds = 128
     """B, unlabelled examples per task and inner step: a number or bounds."""
     labels_per_class: Bounds = 10
-    """Examples of each class in the support batch: a number or bounds."""
+    """Support examples of each class, and query examples if `queries_per_class` is not set: a
+    number or bounds."""
     queries_per_class: int | None = None
-    """Examples of each class in the query batch; null for as many as in the support batch."""
+    """Query examples of each class; null for as many as support examples."""
     draws: int = 5
     """R, draws of the labelled batches that the objective is averaged over (H.2)."""
     other_classes: float = 0.0

@@ -3,7 +3,7 @@
 What a rule sees of permuted inputs is how they vary together, so tasks need no images. The idea is
 that of TabPFN's prior over tables (Hollmann et al. 2023), the generators are not.
 
-Shapes: U inner steps, T tasks, B examples, R draws, K labelled examples of one side, N_0 inputs.
+Shapes: U inner steps, T tasks, B examples, R draws, K labelled examples, N_0 inputs.
 """
 
 from dataclasses import dataclass, field
@@ -16,14 +16,14 @@ from torch import Tensor
 from lit_lul.data.prior import World, draw_world
 from lit_lul.errors import InvalidInput
 from lit_lul.objectives.objective import Labelled
-from lit_lul.tasks.class_tasks import distinct, labelled_members, support_then_query
+from lit_lul.tasks.class_tasks import distinct, labelled_sides
 from lit_lul.tasks.sizes import ProblemSizes
 from lit_lul.tasks.source import Batches, Family, Seeds, Source, TaskSource, check_mixture, one_hot
 from lit_lul.tasks.unlabelled import draw_members
 from lit_lul.trees import Tree
 
-POOL = 4
-"""Labelled rows that are made per class, as a multiple of those of the larger side of one draw."""
+POOL = 2
+"""Labelled rows that are made per class, as a multiple of those of one draw."""
 COHORTS_KEPT = 64
 """Cohorts whose generators are kept between truncations."""
 
@@ -50,19 +50,16 @@ class WorldTasks(TaskSource):
         low, high = self.ways
         ways = min(high, int(low * ((high + 1) / low) ** of_tasks.random()))
         classes = round(ways * sizes.classes)
-        tasks, k = sizes.tasks, sizes.labels_per_class
-        pool = POOL * max(k, sizes.queries)
+        tasks, k = sizes.tasks, sizes.labels_per_class + sizes.queries
         weights = np.exp(sizes.class_skew * of_tasks.normal(size=(tasks, classes)))
         members = draw_members(weights, (steps, tasks, sizes.batch_size), rng)
-        counts = np.full((sizes.draws, tasks, ways), pool)
-        of_class = distinct(counts, k + sizes.queries, rng) + pool * np.arange(ways)[:, None]
+        counts = np.full((sizes.draws, tasks, ways), POOL * k)
+        labelled = distinct(counts, k, rng) + POOL * k * np.arange(ways)[:, None]
         return {
             "worlds": (family.inputs, ways, classes, tasks, *seeds.tasks),
             "members": torch.from_numpy(members),
-            "pool": torch.arange(ways).repeat_interleave(pool),
-            "labelled_rows": torch.from_numpy(support_then_query(of_class, k)),
-            "labelled_members": torch.from_numpy(labelled_members(ways, k, sizes.queries)),
-            "support": ways * k,
+            "pool": torch.arange(ways).repeat_interleave(POOL * k),
+            **labelled_sides(labelled, sizes.labels_per_class),
             "seeds": [int(s) for s in rng.integers(2**31, size=2)],
         }
 
