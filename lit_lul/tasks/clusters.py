@@ -1,6 +1,7 @@
 """Clusters of unlabelled images, which take the place of classes (CACTUs, Hsu et al. 2019)."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -66,25 +67,28 @@ class Clusters:
             key["embedding"] = hashlib.sha256(theta).hexdigest()
 
         def build() -> dict[str, Tensor]:
-            features = self.embed(images)
+            features = self.fit(images)(images.flatten(1).float() / 255)
             return {"members": torch.from_numpy(_partitions(features, self))}
 
         return cached_tensors("clusters", key, build)["members"]
 
-    def embed(self, images: Tensor) -> np.ndarray:
-        """The embedding of images (n, channels, side, side), uint8: (n, E) float32.
+    def fit(self, images: Tensor) -> Callable[[Tensor], np.ndarray]:
+        """Fit the embedding to images (n, channels, side, side), uint8.
 
         A rule trains `apply_rule`'s default network on the images, without labels.
+
+        Returns:
+            A function from rows (n, N_0) in [0, 1] to embeddings (n, E) float32.
         """
         rows = images.flatten(1).float() / 255
         if self.embedding == "raw":
-            return rows.numpy()
+            return lambda x: x.numpy()
         if self.embedding == "pca":
             size = min(self.components, *rows.shape)
-            components = PCA(size, random_state=0).fit_transform(rows.numpy())
-            return np.asarray(components, dtype=np.float32)
-        rule = load_rule(self.embedding)
-        return apply_rule(rule, rows).embeddings.detach().cpu().numpy()
+            pca = PCA(size, random_state=0).fit(rows.numpy())
+            return lambda x: np.asarray(pca.transform(x.numpy()), dtype=np.float32)
+        applied = apply_rule(load_rule(self.embedding), rows)
+        return lambda x: applied.embed(x).numpy()
 
 
 def _partitions(features: np.ndarray, clusters: Clusters) -> np.ndarray:
