@@ -308,7 +308,7 @@ def test_training_never_sees_held_out_characters() -> None:
         (lambda _: GlyphTasks(ways=[1]), "ways"),
         (lambda _: GlyphTasks(held_out=2), "held_out"),
         (lambda _: GlyphTasks(side=8, held_out=0.0).load("glyphs", None), "0 to draw"),
-        (lambda _: TaskDataModule(validation_steps=0), "validation_steps"),
+        (lambda _: TaskDataModule(validation_steps=-1), "validation_steps"),
     ],
 )
 def test_bad_settings_are_named(make: Any, culprit: str, images: ImageSet) -> None:
