@@ -18,6 +18,7 @@ from lit_lul.learners import (
     MAML,
     Batch,
     GradientDescent,
+    LearnedStart,
     Learner,
     MAMLSettings,
     MetaSGD,
@@ -55,7 +56,7 @@ def maml(network: dict[str, Any] = CONV, **settings: Any) -> MAML:
     return found
 
 
-def truncation(learner: Learner, steps: int = STEPS) -> Truncation:
+def truncation(learner: LearnedStart, steps: int = STEPS) -> Truncation:
     """Tasks with a class signal, as the datamodule makes them for these learners."""
     generator = torch.Generator().manual_seed(2)
     y = torch.eye(CLASSES, dtype=torch.float64).repeat(SHOTS, 1)
@@ -68,8 +69,7 @@ def truncation(learner: Learner, steps: int = STEPS) -> Truncation:
     columns = torch.ones(TASKS, CLASSES, dtype=torch.bool)
     labelled = Labelled(images(), y, images(), y, columns, columns)
     batches = Repeated(steps, Batch(labelled.support_x[0], y[0]))
-    network = learner.network
-    return Truncation(network, TASKS, batches, labelled, 0, 0)
+    return Truncation(learner.network, TASKS, batches, labelled, 0, 0)
 
 
 def conv_net(phi: list[Tensor], x: Tensor) -> Tensor:

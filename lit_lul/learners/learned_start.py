@@ -72,7 +72,7 @@ class LearnedStart(Learner):
 
     def __init__(self, settings: StartSettings) -> None:
         super().__init__(settings)
-        self.network = settings.make_network()
+        self.network: ConvNet | LinearHeadMLP = settings.make_network()
         initial = self.network.init(1, torch.default_generator)
         self._form = map_tensors(lambda tensor: tensor.to("meta"), initial)
         self.initial = nn.ParameterDict()
