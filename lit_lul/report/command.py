@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 from jsonargparse import ArgumentParser
 
+from lit_lul.report.few_shot.adaptation_command import adaptation
+from lit_lul.report.few_shot.table import few_shot
 from lit_lul.report.prior import prior
 from lit_lul.report.results import results
 from lit_lul.report.suite import suite
@@ -12,6 +14,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "suite": suite,
     "results": results,
     "prior": prior,
+    "few_shot": few_shot,
+    "adaptation": adaptation,
 }
 LISTS = {
     "rules": "shipped rules or files of θ",

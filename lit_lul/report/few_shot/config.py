@@ -46,6 +46,8 @@ class StudySource:
     """The network that is trained from scratch: that of the learners."""
     runs: dict[str, str] = field(default_factory=dict)
     """Folders of runs of `fit` by the name of their row."""
+    adaptation: list[str] = field(default_factory=list)
+    """Runs whose adapting is studied."""
     rules: dict[str, RuleNote] = field(default_factory=dict)
     """Rules that ship, or files of θ, that train a network on the unlabelled training images."""
     clusters: Clusters = field(default_factory=Clusters)

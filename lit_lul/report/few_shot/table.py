@@ -168,9 +168,9 @@ class SourceTable:
                 leave_out(f"{self.name}, {name}", error)
                 continue
             key = rule_key(run.inner_steps, "float32", run.learner)
-            make = partial(methods.learned, run)
-            compute = f"{run.episodes:,} episodes"
-            entries.append(Entry(name, key, lambda make=make: make, f"{run.labels:,}", compute))
+            make = partial(partial, methods.learned, run)  # makes the method, on a call
+            labels, compute = f"{run.labels:,}", f"{run.episodes:,} episodes"
+            entries.append(Entry(name, key, make, labels, compute))
         return entries
 
     def _row(self, key: str, method: Method) -> Row:
