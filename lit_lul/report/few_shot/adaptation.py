@@ -101,7 +101,6 @@ class LayerRates:
         return float((self.rates == 0).double().mean())
 
 
-@torch.no_grad()
 def rates_of(learner: Learner) -> list[LayerRates]:
     """The rates of every layer's weights and biases; none for a learner without learned ones."""
     if not isinstance(learner, MetaSGD):
@@ -110,5 +109,5 @@ def rates_of(learner: Learner) -> list[LayerRates]:
     for name, rates in zip(learner.initial, learner.rates, strict=True):
         kind, _, layer = name.rpartition("_")
         title = f"layer {int(layer) + 1}, {kind}"
-        found.append(LayerRates(title, rates.flatten().cpu()))
+        found.append(LayerRates(title, rates.detach().flatten().cpu()))
     return sorted(found, key=lambda layer: layer.name)

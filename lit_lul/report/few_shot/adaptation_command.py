@@ -45,16 +45,13 @@ def adaptation(
     sources: dict[str, SourceStudy] = {}
     missing: list[str] = []
     for name, source in studies.sources.items():
-        runs = _runs(name, source, studies, missing, console)
         path = out.with_suffix("") / f"{name}.json"
         try:
-            study = _study(name, source, runs, studies, path, console) if runs else None
+            if runs := _runs(name, source, studies, missing, console):
+                sources[name] = _study(name, source, runs, studies, path, console)
         except InvalidInput as error:
             missing.append(f"{name} is left out: {error}")
             console.print(missing[-1])
-            continue
-        if study is not None:
-            sources[name] = study
         shots = studies.shots[-1]
         page = AdaptationPage(shlex.join(command), studies, shots, sources, missing)
         write_adaptation(page, out)

@@ -76,8 +76,8 @@ def few_shot(
             table = SourceTable(name, source, studies, out.with_suffix(""))
         except InvalidInput as error:
             leave_out(name, error)
-            continue
-        lines[name] = table.measure(console, leave_out)
+        else:
+            lines[name] = table.measure(console, leave_out)
         write_table(TablePage(shlex.join(command), studies, lines, missing), out)
     if not lines:
         raise InvalidInput(f"{config}: no source can be loaded")
