@@ -31,7 +31,7 @@ SIZES = ProblemSizes(TASKS, 1, 1, 1)
 def make_learner(**settings: Any) -> LSTMOptimizer:
     """A small learner in float64 whose updates are not small."""
     torch.manual_seed(2)
-    sizes = {"embedding_units": 1, "loss": "squared_error", "hidden_units": 6}
+    sizes: dict[str, Any] = {"embedding_units": 1, "loss": "squared_error", "hidden_units": 6}
     return LSTMOptimizer(LSTMSettings(**sizes | settings)).double()
 
 
@@ -46,18 +46,12 @@ def truncation(number: int = 0) -> Truncation:
 def by_hand(learner: LSTMOptimizer, carry: Any, problem: Truncation) -> Tensor:
     """The gradient of one truncation: a loop over tasks, steps, coordinates and gates."""
     w, y = problem.labelled.query_x[0], problem.labelled.query_y[0]
+    cells: list[Any] = list(learner.cells)
     total = torch.zeros((), dtype=torch.float64)
     for task in range(TASKS):
         phi = carry["params"]["weight"][task, :, 0].detach()
-        memory = [
-            [
-                [
-                    (h[task, i], c[task, i])
-                    for h, c in zip(carry["hidden"], carry["cell"], strict=True)
-                ]
-            ]
-            for i in range(DIMENSIONS)
-        ]
+        layers = list(zip(carry["hidden"], carry["cell"], strict=True))
+        memory = [[(h[task, i], c[task, i]) for h, c in layers] for i in range(DIMENSIONS)]
         for _ in range(STEPS):
             residual = w[task] @ phi - y[task, :, 0]
             gradient = (2 / DIMENSIONS * w[task].T @ residual).detach()
@@ -70,7 +64,7 @@ def by_hand(learner: LSTMOptimizer, carry: Any, problem: Truncation) -> Tensor:
                     else [g.abs().log() / 10, g.sign()]
                 )
                 after = []
-                for cell, (h, c) in zip(learner.cells, memory[i], strict=True):
+                for cell, (h, c) in zip(cells, memory[i], strict=True):
                     gates = cell.weight_ih @ x + cell.bias_ih + cell.weight_hh @ h + cell.bias_hh
                     enter, forget, new, leave = gates.chunk(4)
                     c = forget.sigmoid() * c + enter.sigmoid() * new.tanh()
@@ -176,9 +170,9 @@ def train(model: nn.Module, optimizer: Learned, steps: int) -> None:
 def test_the_optimizer_resumes_in_any_precision(dtype: torch.dtype) -> None:
     def fresh() -> nn.Module:
         torch.manual_seed(1)
-        model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).to(dtype)
-        model.unused = nn.Parameter(torch.ones(2, dtype=dtype))  # has no gradient
-        return model
+        model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+        model.register_parameter("unused", nn.Parameter(torch.ones(2)))  # has no gradient
+        return model.to(dtype)
 
     whole = fresh()
     train(whole, Learned(whole.parameters(), make_learner()), 6)
@@ -192,7 +186,7 @@ def test_the_optimizer_resumes_in_any_precision(dtype: torch.dtype) -> None:
     train(resumed, other, 3)
     for one, expected in zip(resumed.parameters(), whole.parameters(), strict=True):
         assert torch.equal(one, expected) and one.dtype == dtype
-    assert torch.equal(whole.unused, torch.ones(2, dtype=dtype))
+    assert torch.equal(whole.get_parameter("unused"), torch.ones(2, dtype=dtype))
 
 
 def test_groups_have_factors_of_their_own() -> None:
