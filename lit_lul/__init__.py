@@ -5,12 +5,20 @@ from typing import TYPE_CHECKING
 from lit_lul.apply import Applied, apply_rule
 from lit_lul.errors import InvalidInput
 from lit_lul.files.publish import push_rule
-from lit_lul.files.theta import available_rules, load_learner, load_rule, save_learner
+from lit_lul.files.theta import (
+    available_learners,
+    available_rules,
+    load_learner,
+    load_rule,
+    save_learner,
+)
 from lit_lul.learners import (
     Batch,
     HebbianRule,
     HebbianSettings,
     Learner,
+    LSTMOptimizer,
+    LSTMSettings,
     UnsupervisedUpdate,
     UpdateSettings,
 )
@@ -41,12 +49,15 @@ __all__ = [
     "HebbianRule",
     "HebbianSettings",
     "InvalidInput",
+    "LSTMOptimizer",
+    "LSTMSettings",
     "Learner",
     "MLPs",
     "RuleTransformer",
     "UnsupervisedUpdate",
     "UpdateSettings",
     "apply_rule",
+    "available_learners",
     "available_rules",
     "load_learner",
     "load_rule",

@@ -2,6 +2,7 @@
 
 from lit_lul.learners.hebbian import HebbianRule, HebbianSettings
 from lit_lul.learners.learner import LEARNERS, Batch, Learner, State, register
+from lit_lul.learners.lstm_optimizer import LSTMOptimizer, LSTMSettings
 from lit_lul.learners.update_rule import UnsupervisedUpdate, UpdateSettings
 
 __all__ = [
@@ -9,6 +10,8 @@ __all__ = [
     "Batch",
     "HebbianRule",
     "HebbianSettings",
+    "LSTMOptimizer",
+    "LSTMSettings",
     "Learner",
     "State",
     "UnsupervisedUpdate",

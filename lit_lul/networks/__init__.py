@@ -1,6 +1,17 @@
 """Networks that learners train; their parameters are φ."""
 
+from lit_lul.networks.linear import Linear, Linears
 from lit_lul.networks.mlp import MLP, MLPs
 from lit_lul.networks.network import Activations, Network, Networks, Params, Statistics
 
-__all__ = ["MLP", "Activations", "MLPs", "Network", "Networks", "Params", "Statistics"]
+__all__ = [
+    "MLP",
+    "Activations",
+    "Linear",
+    "Linears",
+    "MLPs",
+    "Network",
+    "Networks",
+    "Params",
+    "Statistics",
+]
