@@ -6,6 +6,7 @@ normal distribution quantised to 256 levels. The features are the mean of the co
 no gain, which the linear layer above makes superfluous.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TypedDict
 
@@ -36,6 +37,10 @@ RATE = 1e-4
 LEVELS = 256
 SMALLEST_DEVIATION = 1 / (2 * LEVELS)
 """Of an input; smaller ones would be within a level."""
+TAIL = -10.0
+"""Below it the distribution function has an asymptotic series."""
+SMALLEST_DIFFERENCE = 1e-6
+"""Of logarithms of the distribution function, so that rounding leaves them apart."""
 
 
 class VAEParams(TypedDict):
@@ -140,5 +145,19 @@ def log_likelihood(x: Tensor, mean: Tensor, log_deviation: Tensor) -> Tensor:
     upper = torch.where(level >= LEVELS - 1, torch.inf, upper)
     right = lower + upper > 0
     lower, upper = torch.where(right, -upper, lower), torch.where(right, -lower, upper)
-    log_upper, log_lower = torch.special.log_ndtr(upper), torch.special.log_ndtr(lower)
-    return log_upper + torch.log(-torch.expm1(log_lower - log_upper))
+    log_upper, log_lower = log_cumulative(upper), log_cumulative(lower)
+    difference = (log_lower - log_upper).clamp(max=-SMALLEST_DIFFERENCE)
+    found: Tensor = log_upper + (-difference.expm1()).log()
+    return found
+
+
+def log_cumulative(z: Tensor) -> Tensor:
+    """Log of the standard normal distribution function.
+
+    `torch.special.log_ndtr` is the same and thirty times slower on a CPU.
+    """
+    near = torch.erfc(-z.clamp(min=TAIL) / math.sqrt(2)).log() - math.log(2)
+    squared = z.clamp(max=TAIL) ** 2
+    series = torch.log1p((-1 + (3 - 15 / squared) / squared) / squared)
+    far = -0.5 * (squared + squared.log() + math.log(2 * math.pi)) + series
+    return torch.where(z < TAIL, far, near)
