@@ -59,7 +59,7 @@ class GradientDescent(LearnedStart):
         """The inner rate of every tensor of φ, in the order of `tensors_of`."""
 
     def adapts(self, layer: int, layers: int) -> bool:
-        """Whether inner steps change this of all layers, counted from 0."""
+        """Whether inner steps change a layer, by its number from 0, of so many layers."""
         return True
 
     def step(self, network: Network, state: State, batch: Batch) -> State:
