@@ -1,12 +1,11 @@
-"""Episodes per second of MAML's gradient, compared with other libraries where they are installed.
+"""Episodes per second of MAML's gradient, compared with a plain loop and, if installed, torchopt.
 
     python benchmarks/maml.py
 
 Five inner steps on Conv4 with second derivatives: the gradient of the initial φ over a meta-batch
-of 5-way episodes with 15 queries per class. The others take one task after another, as in their
-examples: learn2learn, torchopt, and a plain loop with torch.func, which is always there. All
-gradients are compared first, which warms up. Calls alternate; a ratio is the median over rounds of
-the other's time by ours. Time is that of the CPU, of one thread.
+of 5-way episodes with 15 queries per class. The others take one task after another, as in the
+examples of such libraries. All gradients are compared first, which warms up. Calls alternate; a
+ratio is the median over rounds of the other's time by ours. Time is that of the CPU, of one thread.
 """
 
 import argparse
@@ -142,25 +141,6 @@ def loop(learner: MAML, episodes: Episodes) -> Gradient:
     return gradient
 
 
-def learn2learn(learner: MAML, episodes: Episodes) -> Gradient:
-    """The MAML wrapper of learn2learn."""
-    from learn2learn.algorithms import MAML as Wrapper  # noqa: N811  # type: ignore[import]
-
-    net = Conv4(learner)
-    wrapper = Wrapper(net, lr=RATE)
-
-    def gradient() -> list[Tensor]:
-        losses = []
-        for x, y, query_x, query_y in episodes:
-            adapted = wrapper.clone()
-            for _ in range(STEPS):
-                adapted.adapt(F.cross_entropy(adapted(x), y))
-            losses.append(F.cross_entropy(adapted(query_x), query_y))
-        return net.gradient(losses)
-
-    return gradient
-
-
 def torchopt(learner: MAML, episodes: Episodes) -> Gradient:
     """The differentiable SGD of torchopt."""
     import torchopt as library
@@ -183,9 +163,6 @@ def torchopt(learner: MAML, episodes: Episodes) -> Gradient:
     return gradient
 
 
-PEERS = {"learn2learn": learn2learn, "torchopt": torchopt}
-
-
 def compare(tasks: int, shots: int, channels: int, rounds: int) -> dict[str, list[float]]:
     """Seconds of every round, by name.
 
@@ -198,7 +175,8 @@ def compare(tasks: int, shots: int, channels: int, rounds: int) -> dict[str, lis
     )
     learner, episodes = MAML(settings), Episodes(tasks, shots)
     calls = {"lit_lul": ours(learner, episodes), "torch.func loop": loop(learner, episodes)}
-    calls |= {n: make(learner, episodes) for n, make in PEERS.items() if find_spec(n) is not None}
+    if find_spec("torchopt") is not None:
+        calls["torchopt"] = torchopt(learner, episodes)
     expected = torch.cat([g.flatten() for g in calls["lit_lul"]()])
     for name, call in calls.items():
         found = torch.cat([g.flatten() for g in call()])
