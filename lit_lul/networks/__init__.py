@@ -3,6 +3,7 @@
 from lit_lul.networks.linear import Linear, Linears
 from lit_lul.networks.mlp import MLP, MLPs
 from lit_lul.networks.network import Activations, Network, Networks, Params, Statistics
+from lit_lul.networks.plain_mlp import PlainMLP, PlainMLPs
 
 __all__ = [
     "MLP",
@@ -13,5 +14,7 @@ __all__ = [
     "Network",
     "Networks",
     "Params",
+    "PlainMLP",
+    "PlainMLPs",
     "Statistics",
 ]

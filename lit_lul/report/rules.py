@@ -7,7 +7,7 @@ import torch
 
 from lit_lul.errors import InvalidInput
 from lit_lul.evaluation.held_out_curve import UNTRAINED_SEED
-from lit_lul.files.theta import load_rule
+from lit_lul.files.theta import load_learner
 from lit_lul.learners.learner import Learner
 
 UNTRAINED = "untrained rule"
@@ -21,10 +21,10 @@ def load_learners(names: Sequence[str], taken: Collection[str]) -> dict[str, Lea
         taken: names of the report's other columns.
 
     Raises:
-        InvalidInput: for a file that is missing or invalid or of a learner from labels, two of the
-            same name, or different embedding widths.
+        InvalidInput: for a file that is missing or invalid, two of the same name, or different
+            embedding widths.
     """
-    rules = {Path(name).stem: load_rule(name) for name in names}
+    rules = {Path(name).stem: load_learner(name) for name in names}
     if len(rules) < len(names) or rules.keys() & {*taken, UNTRAINED}:
         raise InvalidInput(f"--rules {' '.join(names)}: expected files with names of their own")
     widths = sorted({rule.embedding_units for rule in rules.values()})
