@@ -3,5 +3,14 @@
 from lit_lul.objectives.few_shot_ridge import FewShotRidge
 from lit_lul.objectives.objective import Labelled, Objective, Score
 from lit_lul.objectives.supervised import CrossEntropy, SquaredError
+from lit_lul.objectives.tuned_ridge import TunedRidge
 
-__all__ = ["CrossEntropy", "FewShotRidge", "Labelled", "Objective", "Score", "SquaredError"]
+__all__ = [
+    "CrossEntropy",
+    "FewShotRidge",
+    "Labelled",
+    "Objective",
+    "Score",
+    "SquaredError",
+    "TunedRidge",
+]
