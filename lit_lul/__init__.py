@@ -13,16 +13,20 @@ from lit_lul.files.theta import (
     save_learner,
 )
 from lit_lul.learners import (
+    ANIL,
+    MAML,
     Batch,
     HebbianRule,
     HebbianSettings,
     Learner,
     LSTMOptimizer,
     LSTMSettings,
+    MetaSGD,
+    PrototypicalNetwork,
     UnsupervisedUpdate,
     UpdateSettings,
 )
-from lit_lul.networks import MLP, MLPs
+from lit_lul.networks import MLP, ConvNet, MLPs
 from lit_lul.objectives import FewShotRidge
 
 if TYPE_CHECKING:
@@ -42,9 +46,12 @@ else:
 
 
 __all__ = [
+    "ANIL",
+    "MAML",
     "MLP",
     "Applied",
     "Batch",
+    "ConvNet",
     "FewShotRidge",
     "HebbianRule",
     "HebbianSettings",
@@ -53,6 +60,8 @@ __all__ = [
     "LSTMSettings",
     "Learner",
     "MLPs",
+    "MetaSGD",
+    "PrototypicalNetwork",
     "RuleTransformer",
     "UnsupervisedUpdate",
     "UpdateSettings",

@@ -7,6 +7,7 @@ import torch
 
 from lit_lul.errors import InvalidInput
 from lit_lul.evaluation.held_out_curve import UNTRAINED_SEED
+from lit_lul.evaluation.rollout import check_unlabelled
 from lit_lul.files.theta import load_learner
 from lit_lul.learners.learner import Learner
 
@@ -21,12 +22,14 @@ def load_learners(names: Sequence[str], taken: Collection[str]) -> dict[str, Lea
         taken: names of the report's other columns.
 
     Raises:
-        InvalidInput: for a file that is missing or invalid, two of the same name, or different
-            embedding widths.
+        InvalidInput: for a file that is missing or invalid, two of the same name, a learner that
+            needs labels, or different embedding widths.
     """
     rules = {Path(name).stem: load_learner(name) for name in names}
     if len(rules) < len(names) or rules.keys() & {*taken, UNTRAINED}:
         raise InvalidInput(f"--rules {' '.join(names)}: expected files with names of their own")
+    for rule in rules.values():
+        check_unlabelled(rule)
     widths = sorted({rule.embedding_units for rule in rules.values()})
     if len(widths) > 1:
         raise InvalidInput(f"--rules: expected one number of embedding units, found {widths}")

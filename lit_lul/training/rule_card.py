@@ -19,7 +19,7 @@ TEMPLATE = """\
 ---
 license: unknown
 library_name: lit_lul
-tags: [meta-learning, unsupervised-learning, learning-rules]
+tags: [meta-learning, {tags}]
 datasets: [{datasets}]
 metrics: [accuracy]
 ---
@@ -35,10 +35,7 @@ metrics: [accuracy]
 ## Usage
 
 ```python
-from lit_lul import apply_rule, load_rule
-
-rule = load_rule("{file}")  # or "org/name@commit" of a repository on the Hugging Face hub
-u = apply_rule(rule, rows).embeddings  # rows (n, inputs) in [0, 1], without labels
+{usage}
 ```
 
 ## Numbers
@@ -49,6 +46,21 @@ u = apply_rule(rule, rows).embeddings  # rows (n, inputs) in [0, 1], without lab
 
 Nothing else was measured.
 """
+
+WITHOUT_LABELS = """\
+from lit_lul import apply_rule, load_rule
+
+rule = load_rule("{file}")  # or "org/name@commit" of a repository on the Hugging Face hub
+u = apply_rule(rule, rows).embeddings  # rows (n, inputs) in [0, 1], without labels"""
+WITH_LABELS = """\
+import torch
+from lit_lul import Batch, load_learner
+
+learner = load_learner("{file}")
+state = learner.start(learner.network, 1, torch.Generator())
+for _ in range(5):  # inner steps; x (1, examples, inputs) in [0, 1], y one-hot (1, examples, classes)
+    state = learner(learner.network, state, Batch(x, y))
+outputs = learner.network.embed(learner.parameters_of(state), queries)"""
 
 
 class RuleCard(Callback):
@@ -104,12 +116,14 @@ class RuleCard(Callback):
         sources = trainer.datamodule.sources.values()
         images = [source.images.dataset for source in sources if isinstance(source, ImageTasks)]
         numbers = "\n\n".join(curve.numbers() for curve in self.curves)
+        labels = pl_module.learner.learns_from != "unlabelled"
         return TEMPLATE.format(
+            tags="few-shot-learning" if labels else "unsupervised-learning, learning-rules",
+            usage=(WITH_LABELS if labels else WITHOUT_LABELS).format(file=self.theta),
             datasets=", ".join(sorted({name for name in images if is_reference(name)})),
             learner=learner,
             steps=trainer.global_step,
             start=f"from {self.source}" if self.source else "from newly initialised θ",
             settings="\n".join(f"| {name} | {value} |" for name, value in settings.items()),
-            file=self.theta,
             numbers=f"```\n{numbers}\n```" if numbers else "None were measured.",
         )
