@@ -134,7 +134,7 @@ def _rate(values: Mapping[str, Any]) -> str:
 
 
 def _verdict(name: str, measured: Measured, values: Mapping[str, Any]) -> str:
-    """Which baselines the learned optimizer is below or above, and whether the paper's claim holds."""
+    """Which baselines the learned optimizer is below or above, and whether the claim holds."""
     signs = {other: _compare(values[LEARNED], values[other]) for other in BASELINES}
     parts = [
         f"{word} {', '.join(others)}"
