@@ -54,7 +54,7 @@ class Problem:
     source: Source
     """Where the tasks are from."""
     networks: Networks
-    """The network: the median of these."""
+    """A set of one network."""
     objective: Objective
     """The loss that is reported."""
     steps: int = 100
