@@ -1,6 +1,7 @@
 """The LSTM optimizer: its truncation by hand, coordinates apart, and any module by `Learned`."""
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -212,3 +213,13 @@ def test_only_learned_optimizers_are_taken_and_they_are_no_rules(tmp_path: Path)
         load_rule(tmp_path / "optimizer.safetensors")
     with pytest.raises(InvalidInput, match="lr -1"):
         Learned(parameters, make_learner(), lr=-1)
+
+
+def test_the_example_of_the_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    page = Path(__file__).parents[1] / "docs" / "learned_optimizer.md"
+    text = page.read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", text, re.S)
+    exec(example, {})
+    printed = float(capsys.readouterr().out)
+    (said,) = re.findall(r"This prints ([\d.]+);", text)
+    assert printed == pytest.approx(float(said), abs=2e-3)

@@ -214,13 +214,16 @@ class LinearHeadMLPs(Networks):
     """Units of every hidden layer; the linear head comes on top."""
     activation: str = "relu"
     """Nonlinearity of the hidden layers: relu, leaky_relu, elu, swish, tanh, sigmoid, ..."""
+    batch_norm: bool = True
+    """Whether hidden layers are normalised."""
 
     def __post_init__(self) -> None:
         self.at(0.5, 1, 1)
 
     def at(self, quantile: float, inputs: int, outputs: int) -> LinearHeadMLP:
         """The network, whatever the quantile."""
-        return LinearHeadMLP((inputs, *self.hidden_units, outputs), self.activation)
+        sizes = (inputs, *self.hidden_units, outputs)
+        return LinearHeadMLP(sizes, self.activation, self.batch_norm)
 
 
 @cache

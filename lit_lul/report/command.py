@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from jsonargparse import ArgumentParser
 
+from lit_lul.report.optimizers import optimizers
 from lit_lul.report.prior import prior
 from lit_lul.report.results import results
 from lit_lul.report.suite import suite
@@ -12,10 +13,11 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "suite": suite,
     "results": results,
     "prior": prior,
+    "optimizers": optimizers,
 }
 LISTS = {
     "rules": "shipped rules or files of θ",
-    "only": "measure only these datasets",
+    "only": "measure only these datasets or problems",
     "datasets": "measure only these datasets",
 }
 """Options that take several values, with their help."""
