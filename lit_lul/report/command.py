@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from jsonargparse import ArgumentParser
 
+from lit_lul.report.baselines import baselines
 from lit_lul.report.prior import prior
 from lit_lul.report.results import results
 from lit_lul.report.suite import suite
@@ -12,6 +13,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "suite": suite,
     "results": results,
     "prior": prior,
+    "baselines": baselines,
 }
 LISTS = {
     "rules": "shipped rules or files of θ",
