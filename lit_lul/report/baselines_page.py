@@ -65,26 +65,24 @@ def _table(
     names = [name for group in groups.values() for name in group]
     key = column(probe, PROTOCOL)
     curves = {n: [rows[n].curve(key) for rows in measured.values()] for n in names}
-    mean = {
-        n: [*(c.mean[-1] for c in of), np.mean([c.mean[-1] for c in of])]
-        for n, of in curves.items()
-    }
-    best = np.max([*mean.values()], axis=0)
+    means = {n: np.array([c.mean[-1] for c in of_name]) for n, of_name in curves.items()}
+    means = {n: np.append(of_name, of_name.mean()) for n, of_name in means.items()}
+    best = np.max([*means.values()], axis=0)
     lines = [["", *measured, "mean"], ["---"] * (2 + len(measured))]
     for group, members in groups.items():
         lines.append([f"*{group}*", *[""] * (1 + len(measured))])
         for name in members:
             cells = [f"{c.mean[-1]:.1%} ± {c.standard_error[-1]:.1%}" for c in curves[name]]
-            cells.append(f"{mean[name][-1]:.1%}")
-            marked = zip(cells, mean[name], best, strict=True)
+            cells.append(f"{means[name][-1]:.1%}")
+            marked = zip(cells, means[name], best, strict=True)
             lines.append([name, *(f"**{cell}**" if m == b else cell for cell, m, b in marked)])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 WITH_LABELS_TEXT = f"""Classifiers on raw inputs that get each draw's labelled rows together with
 unlabelled ones, those that give networks their statistics. *Label spreading* is along a graph of
-{NEIGHBOURS} nearest neighbours; *self-training* is a logistic regression that takes over predictions
-of which it is {CONFIDENCE:.0%} sure, with C chosen on the labels."""
+{NEIGHBOURS} nearest neighbours; *self-training* is a logistic regression that takes over those
+predictions of which it is {CONFIDENCE:.0%} sure, with C chosen on the labels."""
 
 
 def _introduction(command: str, held_out: HeldOut, out: Path, missing: Mapping[str, str]) -> str:
@@ -101,7 +99,7 @@ Few-shot accuracy with {held_out.labels_per_class} labels per class, mean ± sta
 [suite](suite.md), from which rows that it has were taken. All methods get the same unlabelled rows,
 and the labels only for the classifier on the features: ridge (λ = 0.1), or a logistic regression
 with C chosen for every draw and method from {penalties} by {FOLDS}-fold cross-validation on the
-labels. Nothing was tuned on these datasets: sizes are round numbers, or those of the methods' papers.
+labels. Nothing was tuned on these datasets: sizes are round numbers, or those of papers.
 
 - *PCA*, *ICA* and *NMF* have {COMPONENTS} components, *whitened PCA* {COMPONENTS} or
   {MORE_COMPONENTS}, the *dictionary* {MORE_COMPONENTS} atoms, *k-means* and *SoftHebb*

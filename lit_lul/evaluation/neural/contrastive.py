@@ -16,9 +16,7 @@ def start(_: int, embedding_units: int, generator: torch.Generator) -> tuple[Lin
     return new_linear(embedding_units, HEAD, generator), new_linear(HEAD, HEAD, generator)
 
 
-def loss(
-    head: tuple[Linear, Linear], encode: Encode, x: Tensor, corrupted: Tensor, _: Tensor
-) -> Tensor:
+def loss(head: tuple[Linear, Linear], encode: Encode, x: Tensor, corrupted: Tensor) -> Tensor:
     """Cross-entropy (T,) of finding a row's copy among all copies by the cosine, both ways."""
     below, above = head
     clean, other = (
@@ -29,4 +27,4 @@ def loss(
     return torch.stack([s.logsumexp(-1) - own for s in (similarity, similarity.mT)]).mean((0, -1))
 
 
-CONTRASTIVE = Method(start, loss)
+CONTRASTIVE = Method(start, loss, both_corrupted=False)

@@ -27,11 +27,11 @@ def start(inputs: int, embedding_units: int, generator: torch.Generator) -> Deco
     }
 
 
-def loss(decoder: Decoder, encode: Encode, x: Tensor, corrupted: Tensor, _: Tensor) -> Tensor:
+def loss(decoder: Decoder, encode: Encode, x: Tensor, corrupted: Tensor) -> Tensor:
     """Mean squared error of the decoded rows, (T,)."""
     u = encode(corrupted)
     hidden = MLP((u.shape[-1], *HIDDEN)).embed(decoder["layers"], u)
     return (decoder["pixels"](hidden) - x).square().mean((-2, -1))
 
 
-DENOISING = Method(start, loss)
+DENOISING = Method(start, loss, both_corrupted=False)

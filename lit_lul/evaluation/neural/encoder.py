@@ -1,7 +1,7 @@
 """Self-supervised training of the network that rules train, by losses of corrupted rows.
 
-Every loss gets rows x (T, B, N_0), a corrupted copy, and the encoder; what else it trains, such as
-a decoder, is drawn with the network. Features are the network's embedding.
+Every loss gets two versions of the rows (T, B, N_0), one or both corrupted, and the encoder; what
+else it trains, such as a decoder, is drawn with the network. Features are the network's embedding.
 """
 
 from collections.abc import Callable
@@ -32,11 +32,13 @@ class Method:
 
     Attributes:
         start: draws what is trained besides the encoder, from inputs, E and a generator.
-        loss: the loss (T,) of that, the encoder, rows, and two corrupted copies of them.
+        loss: the loss (T,) of that, the encoder, and two versions of the rows.
+        both_corrupted: whether both versions are corrupted, or the first is the rows themselves.
     """
 
     start: Callable[[int, int, torch.Generator], Tree]
-    loss: Callable[[Tree, Encode, Tensor, Tensor, Tensor], Tensor]
+    loss: Callable[[Tree, Encode, Tensor, Tensor], Tensor]
+    both_corrupted: bool
 
 
 def train_encoder(
@@ -68,8 +70,9 @@ def train_encoder(
 
     def loss() -> Tensor:
         x = draws.minibatch()
-        copies = (corrupt(x, generators) for _ in range(2))
-        return method.loss(rest, lambda rows: network.embed(params, rows), x, *copies)
+        first = corrupt(x, generators) if method.both_corrupted else x
+        second = corrupt(x, generators)
+        return method.loss(rest, lambda rows: network.embed(params, rows), first, second)
 
     for _ in train((params, rest), loss, RATE, [steps], tell):
         pass

@@ -13,14 +13,11 @@ EPSILON = 1e-4
 
 def start(_: int, embedding_units: int, generator: torch.Generator) -> tuple[Linear, Linear]:
     """A new expander of two layers."""
-    return new_linear(embedding_units, EXPANDER, generator), new_linear(
-        EXPANDER, EXPANDER, generator
-    )
+    below = new_linear(embedding_units, EXPANDER, generator)
+    return below, new_linear(EXPANDER, EXPANDER, generator)
 
 
-def loss(
-    expander: tuple[Linear, Linear], encode: Encode, _: Tensor, one: Tensor, other: Tensor
-) -> Tensor:
+def loss(expander: tuple[Linear, Linear], encode: Encode, one: Tensor, other: Tensor) -> Tensor:
     """Invariance, variance and covariance terms of the expanded copies, (T,)."""
     below, above = expander
     z = [above(below(encode(rows)).relu()) for rows in (one, other)]
@@ -35,4 +32,4 @@ def loss(
     return total
 
 
-VICREG = Method(start, loss)
+VICREG = Method(start, loss, both_corrupted=True)
