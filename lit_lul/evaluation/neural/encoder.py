@@ -16,8 +16,8 @@ from lit_lul.evaluation.neural.training import noise_generators, rescaled, silen
 from lit_lul.networks.network import Network
 from lit_lul.trees import Tree
 
-STEPS = 1000
-"""Gradient steps; ten times the minibatches of a rule in the suite."""
+STEPS = 300
+"""Gradient steps; three times the minibatches of a rule in the suite."""
 RATE = 1e-3
 CORRUPTED = 0.6
 """Share of the inputs that are replaced, as in SCARF (Bahri et al. 2022)."""
