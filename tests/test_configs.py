@@ -95,6 +95,8 @@ def test_every_config_is_under_test() -> None:
         "suite_long.yaml",  # test_suite.py
         "wandb.yaml",  # test_wandb.py
         "sweep.yaml",  # test_sweeps.py
+        "ablations.yaml",  # test_sweeps.py
+        "baselines.yaml",  # test_report_baselines.py
     }
 
 

@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 from jsonargparse import ArgumentParser
 
+from lit_lul.report.ablations import ablations
+from lit_lul.report.baselines import baselines
 from lit_lul.report.optimizers import optimizers
 from lit_lul.report.prior import prior
 from lit_lul.report.results import results
@@ -13,10 +15,13 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "suite": suite,
     "results": results,
     "prior": prior,
+    "baselines": baselines,
+    "ablations": ablations,
     "optimizers": optimizers,
 }
 LISTS = {
     "rules": "shipped rules or files of θ",
+    "runs": "folders of sweeps that have run",
     "only": "measure only these datasets or problems",
     "datasets": "measure only these datasets",
 }
@@ -37,7 +42,7 @@ def report(arguments: list[str]) -> None:
         names = function.__annotations__
         of_function.add_function_arguments(function, skip={*LISTS, "quick"})
         for option in (name for name in LISTS if name in names):
-            required = option == "rules"
+            required = option in ("rules", "runs")
             of_function.add_argument(
                 f"--{option}", nargs="+", required=required, help=LISTS[option]
             )
