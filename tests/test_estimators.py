@@ -258,6 +258,21 @@ def test_gradient_stops_at_the_truncation() -> None:
     assert gradient[0] != 0 and gradient[1] == 0
 
 
+@pytest.mark.parametrize(("every", "scored"), [(1, [1, 2, 3, 4, 5]), (2, [2, 4, 5]), (9, [5])])
+def test_loss_along_the_unroll_is_the_mean_of_its_scores(every: int, scored: list[int]) -> None:
+    batches = list(range(5))
+    outcome = TruncatedBackprop(score_every=every)(
+        _Balance(), _Distance(), None, make_truncation(batches)
+    )
+    parts = [
+        TruncatedBackprop()(_Balance(), _Distance(), None, make_truncation(batches[:steps]))
+        for steps in scored
+    ]
+    mean = torch.stack([part.gradient for part in parts]).mean(0)
+    torch.testing.assert_close(outcome.gradient, mean)
+    assert torch.equal(outcome.score.loss, parts[-1].score.loss)
+
+
 def test_call_at_differentiates_with_respect_to_theta() -> None:
     truncation = make_truncation([0, 1, 2])
 
@@ -285,3 +300,5 @@ def test_call_at_differentiates_with_respect_to_theta() -> None:
 def test_bad_settings_are_named(settings: dict[str, Any], culprit: str) -> None:
     with pytest.raises(InvalidInput, match=culprit):
         PersistentES(**settings)
+    with pytest.raises(InvalidInput, match="score_every 0"):
+        TruncatedBackprop(score_every=0)

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from itertools import islice, pairwise
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -10,6 +10,7 @@ import torch
 
 from lit_lul.data.image_set import ImageSet
 from lit_lul.errors import InvalidInput
+from lit_lul.learners.learner import LearnsFrom
 from lit_lul.networks import MLP, MLPs
 from lit_lul.tasks.balance import strata
 from lit_lul.tasks.class_tasks import ClassTasks, distinct
@@ -21,6 +22,7 @@ from lit_lul.tasks.source import STEPS_AT_ONCE, Seeds, TaskSource
 from lit_lul.tasks.stream import TaskStream
 from lit_lul.tasks.transforms import ExampleMask, Inversion, Permutation, Placement
 from lit_lul.training.datamodule import TaskDataModule
+from lit_lul.training.truncations import realise
 from lit_lul.trees import tensors_of
 
 SIDE = 6
@@ -225,6 +227,35 @@ def test_plans_become_batches_and_targets(images: ImageSet) -> None:
     torch.testing.assert_close(angles.square().sum(-1), torch.ones(angles.shape[:-1]))
     still = torch.stack(xs)[:, ~turned, :, 0] * 255
     torch.testing.assert_close(still, plan["rows"][:, ~turned].float())
+
+
+def test_learners_see_the_batches_that_they_learn_from(images: ImageSet) -> None:
+    one = SIZES.sample(np.random.default_rng(0))._replace(draws=1)
+    source = ClassTasks("grey", images, range(8), [3], 1.0, [])
+    plan = Plan(
+        content=source.plan(source.families[0], 4, one, Seeds([0, 1], [0, 2])),
+        source=source, cohort=0, fresh=True, age=0, network=MLP((SIDE**2, 5)), family=0,
+        start_seed=0, noise_seed=0,
+    )  # fmt: skip
+    unlabelled, labelled, support = (
+        realise(plan, torch.device("cpu"), torch.float64, 4, learns_from=what).truncation
+        for what in get_args(LearnsFrom)
+    )
+    members = plan.content["members"]
+    assert [batch.y for batch in unlabelled.batches] == [None] * 4
+    for batch, plain, classes in zip(labelled.batches, unlabelled.batches, members, strict=True):
+        assert batch.y is not None and torch.equal(batch.x, plain.x)
+        assert torch.equal(batch.y.argmax(-1), classes) and (batch.y.sum(-1) == 1).all()
+    assert len(support.batches) == len(list(support.batches)) == 4
+    for batch in support.batches:
+        assert batch.y is not None and torch.equal(batch.x, support.labelled.support_x[0])
+        assert torch.equal(batch.y, support.labelled.support_y[0])
+
+
+def test_support_examples_of_several_draws_are_refused(images: ImageSet) -> None:
+    (plan,) = plans(make_stream(images), 1)
+    with pytest.raises(InvalidInput, match=r"data.sizes.draws 2: .* expects 1"):
+        realise(plan, torch.device("cpu"), torch.float32, 4, learns_from="support")
 
 
 def test_one_more_transform_changes_no_other_draw(images: ImageSet) -> None:

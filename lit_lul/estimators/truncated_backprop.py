@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from lit_lul.errors import InvalidInput
 from lit_lul.estimators.estimator import (
     Carry,
     Estimator,
@@ -33,16 +35,27 @@ class TruncatedBackprop(Estimator):
     recompute: bool = True
     """Whether to store only the state of every step and recompute activations in the backward pass:
     about a third more work, and memory that hardly grows with U."""
+    score_every: int | None = None
+    """Inner steps from one scoring to the next; the loss is the mean over them. The last step is
+    always scored; None for that one alone."""
+
+    def __post_init__(self) -> None:
+        if self.score_every is not None and self.score_every < 1:
+            raise InvalidInput(f"score_every {self.score_every}: expected one or more, or null")
 
     def __call__(
         self, learner: Learner, objective: Objective, carry: Carry | None, truncation: Truncation
     ) -> Outcome:
         """Run a truncation and compute its gradient; `.grad` of θ is not touched."""
-        state = advance(learner, detach(carry), truncation, self.recompute)
-        score = objective(truncation.network, learner.parameters_of(state), truncation.labelled)
-        parts = torch.autograd.grad(
-            score.loss.mean(), list(learner.parameters()), materialize_grads=True
-        )
+        network, steps = truncation.network, len(truncation.batches)
+        state, scores = started(learner, detach(carry), truncation), []
+        every = self.score_every or max(steps, 1)
+        batches = iter(truncation.batches)
+        for _ in range(0, max(steps, 1), every):
+            state = unroll(learner, network, state, islice(batches, every), self.recompute)
+            scores.append(objective(network, learner.parameters_of(state), truncation.labelled))
+        score, loss = scores[-1], torch.stack([score.loss for score in scores]).mean()
+        parts = torch.autograd.grad(loss, list(learner.parameters()), materialize_grads=True)
         return Outcome(
             flatten(parts), detached_copy(state), Score(*(part.detach() for part in score))
         )
@@ -78,10 +91,16 @@ def advance(
     learner: Learner, state: State | None, truncation: Truncation, recompute: bool = False
 ) -> State:
     """The state after all steps of a truncation; `state` None starts new tasks from its seed."""
-    if state is None:
-        generator = seeded(truncation.start_seed, device_of(learner))
-        state = learner.start(truncation.network, truncation.tasks, generator)
+    state = started(learner, state, truncation)
     return unroll(learner, truncation.network, state, truncation.batches, recompute)
+
+
+def started(learner: Learner, state: State | None, truncation: Truncation) -> State:
+    """The state, or that of new tasks from the truncation's seed if it is None."""
+    if state is not None:
+        return state
+    generator = seeded(truncation.start_seed, device_of(learner))
+    return learner.start(truncation.network, truncation.tasks, generator)
 
 
 def flatten(parts: Iterable[Tensor]) -> Tensor:

@@ -5,7 +5,7 @@ Shapes: T tasks, B examples, N_0 inputs, C target columns.
 
 from abc import ABC, abstractmethod
 from dataclasses import is_dataclass
-from typing import Any, ClassVar, NamedTuple, TypeAlias, TypeVar
+from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,11 @@ from lit_lul.trees import Tree
 
 State: TypeAlias = Tree
 """What a learner carries for T tasks: φ and its own variables; a tree of tensors, T first."""
+
+
+LearnsFrom: TypeAlias = Literal["unlabelled", "labelled", "support"]
+"""What inner steps see: minibatches without labels, minibatches with them, or in every step the
+support examples that the objective has too."""
 
 
 class Batch(NamedTuple):
@@ -34,6 +39,8 @@ class Learner(nn.Module, ABC):
         settings: sizes of θ and form of the learner, an instance of `settings_class`.
     """
 
+    learns_from: ClassVar[LearnsFrom] = "unlabelled"
+    """What its inner steps see."""
     settings_class: ClassVar[type[Any]]
     """A frozen dataclass of plain values with defaults; θ files store its fields."""
 

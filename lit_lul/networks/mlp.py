@@ -68,7 +68,7 @@ def truncated_normal(std: float, *shape: int, generator: torch.Generator) -> Ten
 
 @dataclass(frozen=True)
 class MLP(Network):
-    """An MLP of any depth and width, with batch norm in every layer.
+    """An MLP of any depth and width, usually with batch norm in every layer.
 
     Raises:
         InvalidInput: without a layer, with a layer of no units, or with an unknown activation.
@@ -78,6 +78,8 @@ class MLP(Network):
     """Units per layer, inputs first and embedding last: N_0, ..., N_L."""
     activation: str = "relu"
     """One of `ACTIVATIONS`, used in every layer, the top one included."""
+    batch_norm: bool = True
+    """Whether layers are normalised; the paper's are."""
 
     def __post_init__(self) -> None:
         if len(self.sizes) < 2 or min(self.sizes) < 1:
@@ -124,7 +126,10 @@ class MLP(Network):
         return self._run(params, x, statistics)[0]
 
     def statistics(self, params: MLPParams, x: Tensor) -> LayerStatistics:
-        """Mean and variance of every layer's W x over the B examples of x (T, B, N_0)."""
+        """Mean and variance of every layer's W x over the B examples of x (T, B, N_0).
+
+        Without batch norm they are 0 and 1.
+        """
         return self._run(params, x, None)[1]
 
     def _run(
@@ -138,7 +143,10 @@ class MLP(Network):
                 zip(params["weights"], params["biases"], strict=True)
             ):
                 m = xs[-1] @ weight
-                if statistics is None:
+                if not self.batch_norm:
+                    mean = m.new_zeros(*m.shape[-3:-2], 1, m.shape[-1])
+                    variance = torch.ones_like(mean)
+                elif statistics is None:
                     variance, mean = torch.var_mean(m, dim=-2, keepdim=True, correction=0)
                 else:
                     mean, variance = statistics[layer]
@@ -163,6 +171,8 @@ class MLPs(Networks):
     """Bounds on the units of every hidden layer, both included."""
     activation: str = "relu"
     """Nonlinearity of all layers: relu, leaky_relu, elu, swish, tanh, sigmoid, step or identity."""
+    batch_norm: bool = True
+    """Whether layers are normalised; the paper's are."""
 
     def __post_init__(self) -> None:
         for name in ("hidden_layers", "hidden_units"):
@@ -184,7 +194,7 @@ def _by_cost(mlps: MLPs, inputs: int, outputs: int) -> list[MLP]:
     """All MLPs within the bounds, cheapest first."""
     (fewest, most), (narrowest, widest) = mlps.hidden_layers, mlps.hidden_units
     every = [
-        MLP((inputs, *[units] * layers, outputs), mlps.activation)
+        MLP((inputs, *[units] * layers, outputs), mlps.activation, mlps.batch_norm)
         for layers in range(fewest, most + 1)
         for units in range(narrowest, widest + 1)
     ]

@@ -2,5 +2,6 @@
 
 from lit_lul.objectives.few_shot_ridge import FewShotRidge
 from lit_lul.objectives.objective import Labelled, Objective, Score
+from lit_lul.objectives.supervised import CrossEntropy, SquaredError
 
-__all__ = ["FewShotRidge", "Labelled", "Objective", "Score"]
+__all__ = ["CrossEntropy", "FewShotRidge", "Labelled", "Objective", "Score", "SquaredError"]

@@ -47,11 +47,14 @@ class FewShotRidge(Objective):
     """Whether λ‖C‖²/K, without the intercept, is added to the loss (not in App. 28)."""
     centring: Literal["all", "column"] = "all"
     """Mean subtracted from targets: one over all of them, or one per column (App. 21)."""
+    loss: Literal["cosine", "squared"] = "cosine"
+    """Whether predictions are scaled to norm 1 before their squared distance to the targets is
+    taken (App. 27), or not."""
 
     def __post_init__(self) -> None:
         if not self.ridge > 0:
             raise InvalidInput(f"objective ridge {self.ridge}: expected a positive number")
-        for name in ("batches", "centring"):
+        for name in ("batches", "centring", "loss"):
             value, choices = getattr(self, name), get_args(self.__annotations__[name])
             if value not in choices:
                 raise InvalidInput(
@@ -74,8 +77,10 @@ class FewShotRidge(Objective):
         support_y = self.scale_targets(labelled.support_y, labelled.is_target)
         query_y = self.scale_targets(labelled.query_y, labelled.is_target)
         coefficients, predictions = self.regress(support_u, support_y, query_u)
-        unit = predictions / predictions.norm(dim=-1, keepdim=True)  # App. 27
-        loss = (unit - query_y).square().sum(-1).mean(-1)  # App. 28
+        guesses = predictions
+        if self.loss == "cosine":
+            guesses = predictions / predictions.norm(dim=-1, keepdim=True)  # App. 27
+        loss = (guesses - query_y).square().sum(-1).mean(-1)  # App. 28
         if self.loss_includes_penalty:
             penalty = coefficients[..., :-1, :].square().sum((-2, -1))
             loss = loss + self.ridge * penalty / support_u.shape[-2]

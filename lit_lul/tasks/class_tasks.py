@@ -13,7 +13,7 @@ from lit_lul.data.image_set import ImageSet
 from lit_lul.errors import InvalidInput
 from lit_lul.objectives.objective import Labelled
 from lit_lul.tasks.sizes import ProblemSizes
-from lit_lul.tasks.source import Batches, Family, Seeds, TaskSource
+from lit_lul.tasks.source import Batches, Family, Seeds, TaskSource, one_hot
 from lit_lul.tasks.transforms import Transform
 from lit_lul.tasks.transforms.pipeline import Pipeline
 from lit_lul.tasks.transforms.transform import Tasks
@@ -99,7 +99,11 @@ class ClassTasks(TaskSource):
             )
             return x
 
-        return Batches(len(plan["rows"]), make), self._labelled(plan, labelled_seed)
+        def targets(steps: slice) -> Tensor:
+            return one_hot(plan["members"][steps], plan["ways"])
+
+        batches = Batches(len(plan["rows"]), make, targets)
+        return batches, self._labelled(plan, labelled_seed)
 
     def _labelled(self, plan: Tree, seed: int) -> Labelled:
         rows, members, ways = plan["labelled_rows"], plan["labelled_members"], plan["ways"]
@@ -107,7 +111,7 @@ class ClassTasks(TaskSource):
             *self._on_device, rows, members.expand(rows.shape), plan["transforms"], seed
         )
         tasks, k = rows.shape[1], rows.shape[2] // 2
-        y = torch.nn.functional.one_hot(members, ways).to(x.dtype).expand(*rows.shape, ways)
+        y = one_hot(members, ways).expand(*rows.shape, ways)
         is_class = torch.ones(tasks, ways, dtype=torch.bool, device=x.device)
         is_target = is_class
         if targets is not None:

@@ -62,6 +62,8 @@ class TaskSource(ABC):
     def realise(self, plan: Tree, device: torch.device) -> tuple["Batches", Labelled]:
         """Make the batches of the learner and the labelled examples of the objective.
 
+        Batches have targets where the source knows them; learners without labels do not get them.
+
         Args:
             plan: from `plan`, on the device.
             device: the device of the tensors.
@@ -74,10 +76,16 @@ class Batches:
     Args:
         steps: U.
         make: returns x (steps, T, B, N_0) of a slice of the inner steps, the same every time.
+        targets: returns y (steps, T, B, C) of a slice; None for batches without labels.
     """
 
-    def __init__(self, steps: int, make: Callable[[slice], Tensor]) -> None:
-        self.steps, self.make = steps, make
+    def __init__(
+        self,
+        steps: int,
+        make: Callable[[slice], Tensor],
+        targets: Callable[[slice], Tensor] | None = None,
+    ) -> None:
+        self.steps, self.make, self.targets = steps, make, targets
 
     def __len__(self) -> int:
         """U."""
@@ -86,8 +94,16 @@ class Batches:
     def __iter__(self) -> Iterator[Batch]:
         """One minibatch after another."""
         for first in range(0, self.steps, STEPS_AT_ONCE):
-            for x in self.make(slice(first, min(first + STEPS_AT_ONCE, self.steps))):
-                yield Batch(x)
+            some = slice(first, min(first + STEPS_AT_ONCE, self.steps))
+            if self.targets is None:
+                yield from map(Batch, self.make(some))
+            else:
+                yield from map(Batch, self.make(some), self.targets(some))
+
+
+def one_hot(members: Tensor, ways: int) -> Tensor:
+    """Classes (...) as float columns (..., ways); zeros for a class that is not labelled."""
+    return (members.unsqueeze(-1) == torch.arange(ways, device=members.device)).float()
 
 
 class Source(ABC):

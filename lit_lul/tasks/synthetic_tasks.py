@@ -18,7 +18,7 @@ from lit_lul.errors import InvalidInput
 from lit_lul.objectives.objective import Labelled
 from lit_lul.tasks.class_tasks import distinct
 from lit_lul.tasks.sizes import ProblemSizes
-from lit_lul.tasks.source import Batches, Family, Seeds, Source, TaskSource, check_mixture
+from lit_lul.tasks.source import Batches, Family, Seeds, Source, TaskSource, check_mixture, one_hot
 from lit_lul.tasks.unlabelled import draw_members
 from lit_lul.trees import Tree
 
@@ -75,9 +75,11 @@ class WorldTasks(TaskSource):
             rows = _rows(worlds, members.flatten(1), unlabelled_seed + steps.start, device)
             return rows.view(*members.shape, -1).transpose(0, 1)
 
-        return Batches(len(plan["members"]), make), self._labelled(
-            plan, worlds, labelled_seed, device
-        )
+        def targets(steps: slice) -> Tensor:
+            return one_hot(plan["members"][steps], plan["worlds"][1])
+
+        batches = Batches(len(plan["members"]), make, targets)
+        return batches, self._labelled(plan, worlds, labelled_seed, device)
 
     def _labelled(
         self, plan: Tree, worlds: list[World], seed: int, device: torch.device
@@ -86,8 +88,7 @@ class WorldTasks(TaskSource):
         tasks, k, ways = len(worlds), len(members) // 2, plan["worlds"][1]
         pool = _rows(worlds, plan["pool"].expand(tasks, -1), seed, device)
         x = pool[torch.arange(tasks, device=device)[:, None], index]
-        y = torch.nn.functional.one_hot(members, ways).to(x.dtype)
-        y = y.expand(*index.shape, ways)
+        y = one_hot(members, ways).expand(*index.shape, ways)
         columns = torch.ones(tasks, ways, dtype=torch.bool, device=device)
         return Labelled(x[:, :, :k], y[:, :, :k], x[:, :, k:], y[:, :, k:], columns, columns)
 

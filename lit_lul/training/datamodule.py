@@ -154,6 +154,7 @@ class TaskDataModule(LightningDataModule):
             self.sizes.tasks,
             batch.counted,
             module.objective.needs_unlabelled,
+            module.learner.learns_from,
         )
 
     def _load(self) -> tuple[list[TaskSource], list[TaskSource]]:

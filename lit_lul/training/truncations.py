@@ -1,11 +1,15 @@
 """From a plan to the tensors of a training step."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from lit_lul.estimators.estimator import Truncation
+from lit_lul.errors import InvalidInput
+from lit_lul.estimators.estimator import Minibatches, Truncation
+from lit_lul.learners.learner import Batch, LearnsFrom
+from lit_lul.objectives.objective import Labelled
 from lit_lul.tasks.plan import Plan
 from lit_lul.tasks.source import Batches
 from lit_lul.trees import map_tensors
@@ -38,6 +42,7 @@ def realise(
     tasks: int,
     counted: bool = True,
     unlabelled: bool = False,
+    learns_from: LearnsFrom = "unlabelled",
 ) -> CohortTruncation:
     """Make the tensors of a truncation.
 
@@ -48,6 +53,10 @@ def realise(
         tasks: T.
         counted: whether metrics count it.
         unlabelled: whether the objective needs unlabelled examples.
+        learns_from: what the learner's inner steps see.
+
+    Raises:
+        InvalidInput: when the learner needs labels of minibatches that the source does not have.
     """
 
     def cast(tensor: Tensor) -> Tensor:
@@ -60,8 +69,38 @@ def realise(
     if dtype != torch.float32:
         labelled = map_tensors(cast, labelled)
         make = batches.make
-        batches = Batches(batches.steps, lambda steps: make(steps).to(dtype))
-    truncation = Truncation(
-        plan.network, tasks, batches, labelled, plan.start_seed, plan.noise_seed
-    )
+        batches = Batches(batches.steps, lambda steps: make(steps).to(dtype), batches.targets)
+    seen = _seen(batches, labelled, learns_from)
+    truncation = Truncation(plan.network, tasks, seen, labelled, plan.start_seed, plan.noise_seed)
     return CohortTruncation(plan.cohort, plan.fresh, plan.age, plan.family, counted, truncation)
+
+
+class Repeated:
+    """The same batch in each of U inner steps."""
+
+    def __init__(self, steps: int, batch: Batch) -> None:
+        self.steps, self.batch = steps, batch
+
+    def __len__(self) -> int:
+        """U."""
+        return self.steps
+
+    def __iter__(self) -> Iterator[Batch]:
+        """The batch, U times."""
+        return (self.batch for _ in range(self.steps))
+
+
+def _seen(batches: Batches, labelled: Labelled, learns_from: LearnsFrom) -> Minibatches:
+    """The batches that a learner's inner steps see."""
+    if learns_from == "support":
+        if len(labelled.support_x) != 1:
+            raise InvalidInput(
+                f"data.sizes.draws {len(labelled.support_x)}: a learner that trains on support "
+                "examples expects 1"
+            )
+        return Repeated(len(batches), Batch(labelled.support_x[0], labelled.support_y[0]))
+    if learns_from == "unlabelled":
+        return Batches(batches.steps, batches.make)
+    if batches.targets is None:
+        raise InvalidInput("data.sources: the learner expects tasks whose minibatches have labels")
+    return batches

@@ -101,9 +101,14 @@ class UnsupervisedUpdate(Learner):
             warnings.warn(f"slower norms on the GPU: {error}", stacklevel=2)
 
     def start(self, network: Network, tasks: int, generator: torch.Generator) -> UpdateState:
-        """A state with newly drawn φ, and V from the distribution of W, in the dtype of θ."""
+        """A state with newly drawn φ, in the dtype of θ, and V.
+
+        V is from the distribution of W, or W itself if the two are tied.
+        """
         dtype = self.merge.dtype
         params: MLPParams = network.init(tasks, generator, dtype)
+        if self.settings.backward_update == "tied":
+            return {"params": params, "backward_weights": params["weights"]}
         return {
             "params": params,
             "backward_weights": tuple(

@@ -91,5 +91,7 @@ def bias_update(settings: UpdateSettings, readout: Tensor) -> Tensor:
 
 def _normalise(settings: UpdateSettings, update: Tensor) -> Tensor:
     """Bound the mean square of planes or update, (..., N_v, N_u), by 1 (App. 59, 62)."""
+    if settings.update_norm == "none":
+        return update
     dims = (-2, -1) if settings.update_norm == "matrix" else (-2,)
     return update * torch.rsqrt(1 + update.square().mean(dims, keepdim=True))
