@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from jsonargparse import ArgumentParser
 
+from lit_lul.report.figures.command import figures
 from lit_lul.report.prior import prior
 from lit_lul.report.results import results
 from lit_lul.report.suite import suite
@@ -11,11 +12,12 @@ from lit_lul.report.suite import suite
 COMMANDS: dict[str, Callable[..., None]] = {
     "suite": suite,
     "results": results,
+    "figures": figures,
     "prior": prior,
 }
 LISTS = {
     "rules": "shipped rules or files of θ",
-    "only": "measure only these datasets",
+    "only": "measure only these datasets, figures or panels",
     "datasets": "measure only these datasets",
 }
 """Options that take several values, with their help."""

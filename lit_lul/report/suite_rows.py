@@ -51,7 +51,7 @@ class Entry:
     data_root: str | None
 
     def __post_init__(self) -> None:
-        self._file = RowFile(self.name, self.path)
+        self._file = RowFile(self.name, self.path, Row)
 
     @property
     def source(self) -> str:
