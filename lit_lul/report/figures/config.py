@@ -11,7 +11,16 @@ from omegaconf import OmegaConf
 
 from lit_lul.errors import InvalidInput
 from lit_lul.evaluation.held_out import HeldOut
-from lit_lul.report.figures import dimensions, filters, meta_training, orders, transfer
+from lit_lul.report.figures import (
+    dimensions,
+    few_labels,
+    filters,
+    meta_training,
+    mismatch,
+    orders,
+    prototypes,
+    transfer,
+)
 from lit_lul.report.figures.context import Context
 from lit_lul.report.figures.panel import Panel
 from lit_lul.report.held_out_entries import make_entries, read_values
@@ -28,11 +37,14 @@ class Section(NamedTuple):
 
 
 SECTIONS: dict[str, Section] = {
+    "mismatch": Section(mismatch.MismatchSettings, mismatch.panels),
+    "prototypes": Section(prototypes.PrototypesSettings, prototypes.panels),
+    "orders": Section(orders.OrdersSettings, orders.panels),
     "meta_training": Section(meta_training.MetaTrainingSettings, meta_training.panels),
+    "few_labels": Section(few_labels.FewLabelsSettings, few_labels.panels),
     "transfer": Section(transfer.TransferSettings, transfer.panels),
     "filters": Section(filters.FiltersSettings, filters.panels),
     "dimensions": Section(dimensions.DimensionsSettings, dimensions.panels),
-    "orders": Section(orders.OrdersSettings, orders.panels),
 }
 KEYS = {"precision", "compile", "data_root", "run", "thetas", "shared", "datasets", "quick"}
 
