@@ -90,6 +90,7 @@ def test_every_config_is_under_test() -> None:
         "small.yaml",
         "results.yaml",  # test_results.py
         "results_transductive.yaml",  # test_results.py
+        "figures.yaml",  # test_figures.py
         "tensorboard.yaml",
         "suite.yaml",  # test_suite.py
         "suite_long.yaml",  # test_suite.py

@@ -6,6 +6,7 @@ from jsonargparse import ArgumentParser
 
 from lit_lul.report.ablations import ablations
 from lit_lul.report.baselines import baselines
+from lit_lul.report.figures.command import figures
 from lit_lul.report.optimizers import optimizers
 from lit_lul.report.prior import prior
 from lit_lul.report.results import results
@@ -14,6 +15,7 @@ from lit_lul.report.suite import suite
 COMMANDS: dict[str, Callable[..., None]] = {
     "suite": suite,
     "results": results,
+    "figures": figures,
     "prior": prior,
     "baselines": baselines,
     "ablations": ablations,
@@ -22,7 +24,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
 LISTS = {
     "rules": "shipped rules or files of θ",
     "runs": "folders of sweeps that have run",
-    "only": "measure only these datasets or problems",
+    "only": "measure only these datasets, problems, figures or panels",
     "datasets": "measure only these datasets",
 }
 """Options that take several values, with their help."""

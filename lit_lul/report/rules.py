@@ -34,14 +34,15 @@ def load_learners(names: Sequence[str], taken: Collection[str]) -> dict[str, Lea
     for name, rule in rules.items():
         if not any(_same_kind(rule, other) for other in kinds.values()):
             kinds[f"{UNTRAINED} ({name})" if kinds else UNTRAINED] = rule
-    return {name: _untrained(rule) for name, rule in kinds.items()} | rules
+    return {name: untrained(rule) for name, rule in kinds.items()} | rules
 
 
 def _same_kind(one: Learner, other: Learner) -> bool:
     return type(one) is type(other) and one.settings == other.settings
 
 
-def _untrained(rule: Learner) -> Learner:
+def untrained(rule: Learner) -> Learner:
+    """A learner of the same class and settings with θ as it is initialised."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(UNTRAINED_SEED)
         return type(rule)(rule.settings)
