@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from lit_lul.estimators import TruncatedBackprop, Truncation
 from lit_lul.learners import MAML, Batch, MAMLSettings
+from lit_lul.networks.conv import ConvNet
 from lit_lul.networks.mlp import BATCH_NORM_EPS
 from lit_lul.objectives import CrossEntropy, Labelled
 from lit_lul.training.allocator import keep_freed_memory
@@ -58,7 +59,9 @@ class Conv4(nn.Module):
         super().__init__()
         phi = learner.start(learner.network, 1, torch.Generator())["params"]
         *kernels, head = (w[0] for w in phi["weights"])
-        sides = learner.settings.make_network().sides
+        network = learner.network
+        assert isinstance(network, ConvNet), "as configured below"
+        sides = network.sides
         blocks = [
             Block(k.shape[1], k.shape[0], side > 1)
             for k, side in zip(kernels, sides, strict=False)  # the last is the head's
@@ -96,7 +99,8 @@ class Episodes:
             x = torch.rand(*y.shape[:-1], SIDE**2, generator=generator)
             sides += [x + 0.3 * y.argmax(-1, keepdim=True) / WAYS, y]
         columns = torch.ones(tasks, WAYS, dtype=torch.bool)
-        self.labelled = Labelled(*sides, columns, columns)
+        support_x, support_y, query_x, query_y = sides
+        self.labelled = Labelled(support_x, support_y, query_x, query_y, columns, columns)
 
     def __iter__(self) -> Any:
         """Images and classes of support and query of every task."""
@@ -129,7 +133,7 @@ def loop(learner: MAML, episodes: Episodes) -> Gradient:
     def gradient() -> list[Tensor]:
         losses = []
         for x, y, query_x, query_y in episodes:
-            phi = dict(net.named_parameters())
+            phi: dict[str, Tensor] = dict(net.named_parameters())
             for _ in range(STEPS):
                 loss = F.cross_entropy(torch.func.functional_call(net, phi, (x,)), y)
                 parts = torch.autograd.grad(loss, list(phi.values()), create_graph=True)

@@ -121,10 +121,12 @@ class ConvNet(Network):
         groups = lead.numel()  # of channels, one for every task and draw
 
         def of_groups(tensor: Tensor) -> Tensor:
-            return tensor.expand(*lead, *tensor.shape[1:]).flatten(0, lead_axes - 1)
+            of_all: Tensor = tensor.expand(*lead, *tensor.shape[1:]).flatten(0, lead_axes - 1)
+            return of_all
 
         def layer(images: Tensor) -> Tensor:
-            return images.view(len(images), groups, -1).transpose(0, 1).unflatten(0, lead)
+            of_all: Tensor = images.view(len(images), groups, -1).transpose(0, 1).unflatten(0, lead)
+            return of_all
 
         xs, zs = [x], [x]
         convolved = []
