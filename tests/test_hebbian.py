@@ -258,34 +258,11 @@ def test_layers_of_a_role_share_coefficients() -> None:
     assert touched == [first, hidden, hidden, last]
 
 
-def test_types_of_cells_have_coefficients_of_their_own() -> None:
-    generator = torch.Generator().manual_seed(3)
-    plain, typed = make_rule(), make_rule(types=2)
-    with torch.no_grad():
-        for name, parameter in typed.named_parameters():
-            source = plain.get_parameter(name)
-            parameter.copy_(
-                source if len(source) == len(parameter) else source.repeat_interleave(2, 0)
-            )
-    state, (x, *_) = make_data(plain, tasks=2, steps=1)
-    same = [rule.step(NETWORK, state, Batch(x))["params"] for rule in (plain, typed)]
-    for (_, ours), (_, theirs) in zip(*map(tensors_of, same), strict=True):
-        torch.testing.assert_close(ours, theirs)
-    with torch.no_grad():
-        noise = torch.randn(typed.signals[1].shape, generator=generator, dtype=torch.float64)
-        typed.signals[1] += noise  # the second type of the first layer
-    other = typed.step(NETWORK, state, Batch(x))["params"]["weights"]
-    changed = [(a != b).any(-2)[0].tolist() for a, b in zip(same[1]["weights"], other, strict=True)]
-    assert changed == [[False, True, False, True], [False] * 4, [False] * 3]
-
-
 def test_what_does_not_fit_is_named() -> None:
     rule = make_rule()
     rule.check(NETWORK)
     with pytest.raises(InvalidInput, match="4 units: HebbianRule expects 3"):
         rule.check(MLP((5, 4)))
-    with pytest.raises(InvalidInput, match="types 0"):
-        HebbianSettings(types=0)
     with pytest.raises(InvalidInput, match="embedding_units 0"):
         HebbianSettings(embedding_units=0)
     with pytest.raises(InvalidInput, match="signal 'oja': expected some of activity, threshold"):

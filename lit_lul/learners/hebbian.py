@@ -35,8 +35,7 @@ class HebbianSettings:
     """Settings of `HebbianRule`.
 
     Raises:
-        InvalidInput: for a number below one, an inner rate that is not positive, or a signal that
-            is unknown.
+        InvalidInput: for a width below one or an inner rate that is not positive.
     """
 
     embedding_units: int = 32
@@ -52,13 +51,12 @@ class HebbianSettings:
         "feedback",
     )
     """Names of the `SIGNALS` that a unit may use, in the order of θ."""
-    types: int = 1
-    """Types of cells; unit i of a layer has the type i modulo this number."""
 
     def __post_init__(self) -> None:
-        for name in ("embedding_units", "types"):
-            if getattr(self, name) < 1:
-                raise InvalidInput(f"Hebbian {name} {getattr(self, name)}: expected one or more")
+        if self.embedding_units < 1:
+            raise InvalidInput(
+                f"Hebbian embedding_units {self.embedding_units}: expected one or more"
+            )
         if not self.inner_rate > 0:
             raise InvalidInput(f"Hebbian inner_rate {self.inner_rate}: expected a positive number")
         object.__setattr__(self, "signals", tuple(self.signals))  # a list in files
@@ -75,8 +73,7 @@ class HebbianRule(Learner):
 
     s is a weighted sum of the `SIGNALS` of the unit above, v the activity below, and C the
     correlations between the units above, whose receptive fields it pushes apart (anti-Hebbian
-    inhibition; after Földiák 1990). Steps shrink with age. θ has coefficients for each of `ROLES`,
-    most of them for every type of cell.
+    inhibition; after Földiák 1990). Steps shrink with age. θ has coefficients for each of `ROLES`.
 
     Args:
         settings: the width of the embedding and the size of a step.
@@ -91,31 +88,20 @@ class HebbianRule(Learner):
         def of_roles(first: list[float], others: list[float]) -> nn.Parameter:
             return nn.Parameter(torch.tensor([first, others, others]))
 
-        def of_types(
-            first: list[float], others: list[float], more: list[float] | None = None
-        ) -> nn.Parameter:
-            """Rows role by role; `more` is of the first layer's further types."""
-            further = settings.types - 1
-            rows = [first, *[more or first] * further, *[others] * (2 * settings.types)]
-            return nn.Parameter(torch.tensor(rows))
-
         def weigh(**signals: float) -> list[float]:
             return [signals.get(name, 0.0) for name in settings.signals]
 
         self.inputs = of_roles([0.8, 0.8], [0.8, 0.8])
         """Of inputs with their relative scales, and of standardised ones."""
-        self.signals = of_types(
-            weigh(activity=0.1, competition=0.6),
-            weigh(activity=0.4, competition=0.4, energy=0.3),
-            weigh(activity=0.5),
+        self.signals = of_roles(
+            weigh(activity=0.1, competition=0.6), weigh(activity=0.4, competition=0.4, energy=0.3)
         )
-        self.inhibition = of_types([0.3, 0.1], [0.2, 0.2])
+        self.inhibition = of_roles([0.3, 0.1], [0.2, 0.2])
         """Of all correlations, and of strong ones."""
-        self.decay = of_types([0.0, 0.0], [0.0, 0.0])
+        self.decay = of_roles([0.0, 0.0], [0.0, 0.0])
         """Of all weights, and of large ones."""
-        self.biases = of_types([0.5], [1.5], [2.0])
-        """What biases approach: the first type of the first layer is nonlinear, other units are
-        nearly linear."""
+        self.biases = of_roles([0.5], [1.5])
+        """What biases approach: units of the first layer are nonlinear, others nearly linear."""
         self.slowing = of_roles([-4.0], [-4.0])
         """Logarithm of the rate at which steps shrink, per inner step."""
 
@@ -161,30 +147,23 @@ class HebbianRule(Learner):
                 role = ROLES.index("last" if last else "first" if i == 0 else "hidden")
                 rate = self.settings.inner_rate / (1 + age * self.slowing[role].exp())
                 weights.append(w + rate[:, None, None] * self.weight_update(role, unit, w))
-                (target,) = self.of_units(self.biases, role, b.shape[-1])
-                biases.append(b + rate[:, None] * (target - b))
+                biases.append(b + rate[:, None] * (self.biases[role] - b))
         return {
             "params": {"weights": tuple(weights), "biases": tuple(biases)},
             "age": age + 1,
         }
 
-    def of_units(self, coefficients: Tensor, role: int, units: int) -> tuple[Tensor, ...]:
-        """Each of a role's coefficients, for every unit of a layer by its type, (N_u,) each."""
-        of_role = coefficients.view(len(ROLES), self.settings.types, -1)[role]
-        return of_role[torch.arange(units, device=of_role.device) % len(of_role)].unbind(-1)
-
     def weight_update(self, role: int, unit: Unit, w: Tensor) -> Tensor:
         """The change of the weights of one layer of a role, bounded, (T, N_v, N_u)."""
-        of_inputs = self.inputs[role].unbind()
-        of_signals, of_inhibition, of_decay = (
-            self.of_units(p, role, w.shape[-1]) for p in (self.signals, self.inhibition, self.decay)
+        of_inputs, of_inhibition, of_decay = (
+            p[role].unbind() for p in (self.inputs, self.inhibition, self.decay)
         )
         centred = unit.below
         square = centred.square().mean(-2, keepdim=True)
         relative = centred * torch.rsqrt(square.mean(-1, keepdim=True) + EPS)
         pre = of_inputs[0] * relative + of_inputs[1] * centred * torch.rsqrt(square + EPS)
         signal = torch.zeros_like(unit.x)
-        for a, name in zip(of_signals, self.settings.signals, strict=True):
+        for a, name in zip(self.signals[role].unbind(), self.settings.signals, strict=True):
             signal = signal + a * standardised(SIGNALS[name](unit))
         u = standardised(unit.x)
         c = u.mT @ u / u.shape[-2]
