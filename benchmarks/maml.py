@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from lit_lul.estimators import TruncatedBackprop, Truncation
 from lit_lul.learners import MAML, Batch, MAMLSettings
+from lit_lul.networks import ConvNet
 from lit_lul.networks.mlp import BATCH_NORM_EPS
 from lit_lul.objectives import CrossEntropy, Labelled
 from lit_lul.training.allocator import keep_freed_memory
@@ -56,12 +57,13 @@ class Conv4(nn.Module):
 
     def __init__(self, learner: MAML) -> None:
         super().__init__()
-        phi = learner.start(learner.network, 1, torch.Generator())["params"]
+        network = learner.network
+        assert isinstance(network, ConvNet)
+        phi = learner.start(network, 1, torch.Generator())["params"]
         *kernels, head = (w[0] for w in phi["weights"])
-        sides = learner.settings.make_network().sides
         blocks = [
             Block(k.shape[1], k.shape[0], side > 1)
-            for k, side in zip(kernels, sides, strict=False)  # the last is the head's
+            for k, side in zip(kernels, network.sides, strict=False)  # the last is the head's
         ]
         self.convolutions, self.head = nn.Sequential(*blocks), nn.Linear(*head.shape)
         self.weights = [*(block.conv.weight for block in blocks), self.head.weight]
@@ -96,7 +98,8 @@ class Episodes:
             x = torch.rand(*y.shape[:-1], SIDE**2, generator=generator)
             sides += [x + 0.3 * y.argmax(-1, keepdim=True) / WAYS, y]
         columns = torch.ones(tasks, WAYS, dtype=torch.bool)
-        self.labelled = Labelled(*sides, columns, columns)
+        support_x, support_y, query_x, query_y = sides
+        self.labelled = Labelled(support_x, support_y, query_x, query_y, columns, columns)
 
     def __iter__(self) -> Any:
         """Images and classes of support and query of every task."""
@@ -129,7 +132,7 @@ def loop(learner: MAML, episodes: Episodes) -> Gradient:
     def gradient() -> list[Tensor]:
         losses = []
         for x, y, query_x, query_y in episodes:
-            phi = dict(net.named_parameters())
+            phi: dict[str, Tensor] = dict(net.named_parameters())
             for _ in range(STEPS):
                 loss = F.cross_entropy(torch.func.functional_call(net, phi, (x,)), y)
                 parts = torch.autograd.grad(loss, list(phi.values()), create_graph=True)
