@@ -124,7 +124,8 @@ class ConvNet(Network):
             return joined
 
         def layer(images: Tensor) -> Tensor:
-            return images.view(len(images), groups, -1).transpose(0, 1).unflatten(0, lead)
+            of_all: Tensor = images.view(len(images), groups, -1).transpose(0, 1).unflatten(0, lead)
+            return of_all
 
         xs, zs = [x], [x]
         convolved = []
