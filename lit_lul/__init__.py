@@ -5,7 +5,13 @@ from typing import TYPE_CHECKING
 from lit_lul.apply import Applied, apply_rule
 from lit_lul.errors import InvalidInput
 from lit_lul.files.publish import push_rule
-from lit_lul.files.theta import available_rules, load_learner, load_rule, save_learner
+from lit_lul.files.theta import (
+    available_learners,
+    available_rules,
+    load_learner,
+    load_rule,
+    save_learner,
+)
 from lit_lul.learners import (
     ANIL,
     MAML,
@@ -13,6 +19,8 @@ from lit_lul.learners import (
     HebbianRule,
     HebbianSettings,
     Learner,
+    LSTMOptimizer,
+    LSTMSettings,
     MetaSGD,
     PrototypicalNetwork,
     UnsupervisedUpdate,
@@ -48,6 +56,8 @@ __all__ = [
     "HebbianRule",
     "HebbianSettings",
     "InvalidInput",
+    "LSTMOptimizer",
+    "LSTMSettings",
     "Learner",
     "MLPs",
     "MetaSGD",
@@ -56,6 +66,7 @@ __all__ = [
     "UnsupervisedUpdate",
     "UpdateSettings",
     "apply_rule",
+    "available_learners",
     "available_rules",
     "load_learner",
     "load_rule",

@@ -22,6 +22,7 @@ from lit_lul.import_released import import_released
 from lit_lul.learners import LEARNERS
 from lit_lul.predict import predict
 from lit_lul.report.command import report
+from lit_lul.sweep import sweep
 from lit_lul.training.allocator import keep_freed_memory
 from lit_lul.training.checkpoints import (
     AtomicCheckpointIO,
@@ -48,6 +49,7 @@ DESCRIPTION = (
     "Meta-train learning rules and evaluate them. "
     "To apply a rule to your own data: predict (see predict --help). "
     "To compare rules with baselines: report (see report --help). "
+    "To run a sweep on this machine: sweep (see sweep --help). "
     "To import θ that the paper's authors released: import (see import --help)."
 )
 
@@ -58,7 +60,11 @@ COMMANDS = {
     "test": NO_OPTIONS | {"dataloaders"},
 }
 """Commands of the trainer, each with the arguments that it does not expose as options."""
-FUNCTIONS: dict[str, Callable[..., None]] = {"predict": predict, "import": import_released}
+FUNCTIONS: dict[str, Callable[..., None]] = {
+    "predict": predict,
+    "import": import_released,
+    "sweep": sweep,
+}
 """Other commands, each a function whose arguments are options."""
 
 
@@ -73,7 +79,11 @@ class LitLulCLI(LightningCLI):
             MetaLightningModule,
             TaskDataModule,
             args=args,
-            trainer_defaults={"logger": [LOGGER], "num_sanity_val_steps": 0},
+            trainer_defaults={
+                "logger": [LOGGER],
+                "num_sanity_val_steps": 0,
+                "inference_mode": False,  # learners may compute gradients in rollouts
+            },
             seed_everything_default=0,
             auto_configure_optimizers=False,
             save_config_callback=RunConfig,

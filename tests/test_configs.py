@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import lit_lul, log_folder, metrics, same_theta
+from conftest import lit_lul, log_folder, losses, metrics, same_theta
 from jsonargparse import ArgumentParser
 from omegaconf import OmegaConf
 from real_data import real_data
@@ -16,7 +16,7 @@ from real_data import real_data
 from lit_lul.errors import InvalidInput
 from lit_lul.files.configs import load_config, with_bases
 from lit_lul.files.theta import load_learner
-from lit_lul.learners import LEARNERS, HebbianRule, UpdateSettings
+from lit_lul.learners import LEARNERS, HebbianRule, LSTMOptimizer, UpdateSettings
 from lit_lul.learners.update_rule import PAPER
 from lit_lul.objectives import FewShotRidge
 from lit_lul.objectives.few_shot_ridge import PAPER as PAPER_OBJECTIVE
@@ -88,16 +88,22 @@ def test_every_config_is_under_test() -> None:
         "few_shot_study.yaml",
         "few_shot_study_imagenet.yaml",
         "few_shot.yaml",  # test_few_shot_report.py
+        "lstm_quadratics.yaml",
+        "lstm_mnist.yaml",
+        "optimizers.yaml",  # test_report_optimizers.py
         "paper.yaml",
         "released.yaml",
         "small.yaml",
         "results.yaml",  # test_results.py
         "results_transductive.yaml",  # test_results.py
+        "figures.yaml",  # test_figures.py
         "tensorboard.yaml",
         "suite.yaml",  # test_suite.py
         "suite_long.yaml",  # test_suite.py
         "wandb.yaml",  # test_wandb.py
         "sweep.yaml",  # test_sweeps.py
+        "ablations.yaml",  # test_sweeps.py
+        "baselines.yaml",  # test_report_baselines.py
     }
 
 
@@ -182,6 +188,44 @@ def test_without_labels(run_folder: Path, config: str) -> None:
     folder = run_folder / "runs" / config / "version_0"
     assert type(load_learner(folder / "checkpoints" / "theta.safetensors")) is LEARNERS["MAML"]
     assert any("val/accuracy/glyphs-5" in row for row in metrics(folder))
+
+
+LSTM = [
+    "--trainer.max_steps=3",
+    "--trainer.log_every_n_steps=1",
+    "--trainer.precision=64-true",
+    "--data.sizes.tasks=2",
+    "--data.unroll_length={first: [2, 2], last: [2, 2], over: 1}",
+    "--data.problem_length={first: 4, last: 4, over: 1, spread: 0}",
+    "--data.validation_cohorts=1",
+    "--data.validation_steps=2",
+]
+"""Fewer and smaller steps of a learned optimizer."""
+
+
+def test_lstm_quadratics(run_folder: Path) -> None:
+    """Resumed in the middle of a problem as if it had not stopped; `val` needs gradients too."""
+    options = ["fit", "--config", str(CONFIGS / "lstm_quadratics.yaml"), *LSTM]
+    lit_lul(*options, "--trainer.max_steps=2")
+    lit_lul(*options, "--ckpt_path=last")
+    lit_lul(*options)
+    runs = [run_folder / "runs" / "lstm_quadratics" / f"version_{run}" for run in (0, 1)]
+    same_theta(*runs)
+    assert losses(runs[0]) == losses(runs[1])
+    theta = runs[0] / "checkpoints" / "theta.safetensors"
+    assert isinstance(load_learner(theta), LSTMOptimizer)
+    assert "Learned(model.parameters()" in theta.with_suffix(".md").read_text()
+    assert any("val/meta_loss/quadratics-10" in row for row in metrics(runs[1]))
+
+
+@real_data
+def test_lstm_mnist(run_folder: Path) -> None:
+    images = ["images.split=train[:500]", "images.side=8", "validation_split=test[:500]"]
+    options = [f"--data.sources.mnist.{setting}" for setting in images]
+    smaller = ["--data.sizes.batch_size=8", "--data.sizes.labels_per_class=2"]
+    lit_lul("fit", "--config", str(CONFIGS / "lstm_mnist.yaml"), *LSTM, *smaller, *options)
+    rows = metrics(run_folder / "runs" / "lstm_mnist" / "version_0")
+    assert any("val/accuracy/mnist-10" in row for row in rows)
 
 
 @real_data

@@ -39,6 +39,8 @@ class Draws:
     """(T, K), on the CPU."""
     query_labels: Tensor
     """(T, K'), on the CPU."""
+    seeds: list[int]
+    """Of the networks of every draw, and of the noise that they are trained with."""
 
     def __init__(
         self, data: HeldOutData, held_out: HeldOut, numbers: Sequence[int], like: Tensor
@@ -48,9 +50,10 @@ class Draws:
         device = like.device
         self._unlabelled = data.unlabelled.to(device)
         inputs, n = data.x.shape[1], len(data.unlabelled)
-        self.permutation = torch.from_numpy(
-            np.stack([rng.permutation(inputs) for rng in self._rngs])
-        ).to(device)
+        orders = np.stack([rng.permutation(inputs) for rng in self._rngs])
+        if not held_out.permuted:
+            orders = np.sort(orders)
+        self.permutation = torch.from_numpy(orders).to(device)
         sides = [
             data.sample_rows(held_out.labels_per_class, held_out.tests_per_class, rng)
             for rng in self._rngs
@@ -61,7 +64,7 @@ class Draws:
             for rng in self._rngs
         ]
         self._statistics_rows = torch.from_numpy(np.stack(of_statistics))
-        self._seeds = [int(rng.integers(2**62)) for rng in self._rngs]
+        self.seeds = [int(rng.integers(2**62)) for rng in self._rngs]
         support, query = (torch.from_numpy(np.stack(rows)) for rows in zip(*sides, strict=True))
         one_hot = torch.eye(data.n_classes, dtype=like.dtype, device=device)
         columns = torch.ones(len(numbers), data.n_classes, dtype=torch.bool, device=device)
@@ -77,11 +80,11 @@ class Draws:
 
     def start(self, learner: Learner, network: Network) -> State:
         """The learner's state for new networks, each from its draw's seed."""
-        return self._from_seeds(lambda generator: learner.start(network, 1, generator))
+        return self.from_seeds(lambda generator: learner.start(network, 1, generator))
 
     def random_networks(self, network: Network) -> Params:
         """φ of new networks; the same as in `start` if the learner draws φ first."""
-        return self._from_seeds(lambda generator: network.init(1, generator))
+        return self.from_seeds(lambda generator: network.init(1, generator))
 
     def minibatch(self) -> Tensor:
         """The next unlabelled minibatch of every draw, (T, B, N_0)."""
@@ -93,9 +96,10 @@ class Draws:
         """The unlabelled rows that give the inductive protocol its statistics, (T, rows, N_0)."""
         return self._rows(self._unlabelled, self._statistics_rows)
 
-    def _from_seeds(self, draw: Callable[[torch.Generator], Tree]) -> Tree:
+    def from_seeds(self, draw: Callable[[torch.Generator], Tree]) -> Tree:
+        """What `draw` makes for one task, from the seed of every draw, joined along T."""
         with torch.no_grad():
-            trees = [draw(torch.Generator().manual_seed(seed)) for seed in self._seeds]
+            trees = [draw(torch.Generator().manual_seed(seed)) for seed in self.seeds]
         return to_device(concatenate(trees), self._like.device)
 
     def _rows(self, source: Tensor, index: Tensor) -> Tensor:

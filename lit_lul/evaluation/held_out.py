@@ -19,7 +19,7 @@ from lit_lul.networks import MLPs, Networks
 
 Probe = Literal["ridge", "logistic", "logistic_cv"]
 Protocol = Literal["inductive", "transductive"]
-NEWER = ("dataset", "classes", "unlabelled_classes")
+NEWER = ("dataset", "classes", "unlabelled_classes", "batch_norm", "loss")
 """Settings that `describe` leaves out at their defaults, so that older descriptions stay valid."""
 
 
@@ -68,6 +68,8 @@ class HeldOut:
     """Largest number of test examples of each class in a draw."""
     draws: int = 10
     """Number of draws, each with a new network, permutation of the inputs and labels."""
+    permuted: bool = True
+    """Whether every draw permutes the inputs; rules are trained on permuted ones (section 4.2)."""
     seed: int = 0
     """Determines the draws."""
 
@@ -108,8 +110,7 @@ class HeldOut:
         """All settings that accuracies depend on, as JSON values."""
         values = describe(self) | {"networks": describe(self.networks)}
         del values["every_n_outer_steps"]
-        defaults = {field.name: field.default for field in fields(self) if field.name in NEWER}
-        return {k: v for k, v in values.items() if k not in defaults or v != defaults[k]}
+        return values
 
     def load(self, data_root: str | None) -> HeldOutData:
         """Load the data; `data_root` is searched first.
@@ -135,7 +136,10 @@ class HeldOut:
 def describe(thing: object) -> dict[str, Any]:
     """Class and attributes of a configured object, as JSON values."""
     attributes: dict[str, Any] = json.loads(json.dumps(vars(thing), default=_plain))
-    return {"class": type(thing).__name__} | attributes
+    settings = fields(thing) if is_dataclass(thing) else ()
+    newer = {setting.name: setting.default for setting in settings if setting.name in NEWER}
+    kept = {k: v for k, v in attributes.items() if k not in newer or v != newer[k]}
+    return {"class": type(thing).__name__} | kept
 
 
 def _plain(thing: object) -> object:

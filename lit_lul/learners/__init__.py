@@ -11,6 +11,7 @@ from lit_lul.learners.gradient_descent import (
 from lit_lul.learners.hebbian import HebbianRule, HebbianSettings
 from lit_lul.learners.learned_start import LearnedStart, StartSettings
 from lit_lul.learners.learner import LEARNERS, Batch, Learner, State, register
+from lit_lul.learners.lstm_optimizer import LSTMOptimizer, LSTMSettings
 from lit_lul.learners.prototypical import PrototypicalNetwork
 from lit_lul.learners.update_rule import UnsupervisedUpdate, UpdateSettings
 
@@ -22,6 +23,8 @@ __all__ = [
     "GradientDescent",
     "HebbianRule",
     "HebbianSettings",
+    "LSTMOptimizer",
+    "LSTMSettings",
     "LearnedStart",
     "Learner",
     "MAMLSettings",

@@ -68,7 +68,7 @@ def truncated_normal(std: float, *shape: int, generator: torch.Generator) -> Ten
 
 @dataclass(frozen=True)
 class MLP(Network):
-    """An MLP of any depth and width, with batch norm in every layer.
+    """An MLP of any depth and width, usually with batch norm in every layer.
 
     Raises:
         InvalidInput: without a layer, with a layer of no units, or with an unknown activation.
@@ -78,6 +78,8 @@ class MLP(Network):
     """Units per layer, inputs first and embedding last: N_0, ..., N_L."""
     activation: str = "relu"
     """One of `ACTIVATIONS`, used in every layer, the top one included."""
+    batch_norm: bool = True
+    """Whether layers are normalised; the paper's are."""
     linear_head: ClassVar[bool] = False
     """Whether the top layer is W x + b alone, without batch norm and nonlinearity."""
 
@@ -126,7 +128,10 @@ class MLP(Network):
         return self._run(params, x, statistics)[0]
 
     def statistics(self, params: MLPParams, x: Tensor) -> LayerStatistics:
-        """Mean and variance of every layer's W x over the B examples of x (T, B, N_0)."""
+        """Mean and variance of every layer's W x over the B examples of x (T, B, N_0).
+
+        Without batch norm they are 0 and 1.
+        """
         return self._run(params, x, None)[1]
 
     def _run(
@@ -144,7 +149,10 @@ class MLP(Network):
                     zs.append(m + bias.unsqueeze(-2))
                     xs.append(zs[-1])
                     break
-                if statistics is None:
+                if not self.batch_norm:
+                    mean = m.new_zeros(*m.shape[-3:-2], 1, m.shape[-1])
+                    variance = torch.ones_like(mean)
+                elif statistics is None:
                     variance, mean = torch.var_mean(m, dim=-2, keepdim=True, correction=0)
                 else:
                     mean, variance = statistics[layer]
@@ -176,6 +184,8 @@ class MLPs(Networks):
     """Bounds on the units of every hidden layer, both included."""
     activation: str = "relu"
     """Nonlinearity of all layers: relu, leaky_relu, elu, swish, tanh, sigmoid, step or identity."""
+    batch_norm: bool = True
+    """Whether layers are normalised; the paper's are."""
 
     def __post_init__(self) -> None:
         for name in ("hidden_layers", "hidden_units"):
@@ -204,13 +214,16 @@ class LinearHeadMLPs(Networks):
     """Units of every hidden layer; the linear head comes on top."""
     activation: str = "relu"
     """Nonlinearity of the hidden layers: relu, leaky_relu, elu, swish, tanh, sigmoid, ..."""
+    batch_norm: bool = True
+    """Whether hidden layers are normalised."""
 
     def __post_init__(self) -> None:
         self.at(0.5, 1, 1)
 
     def at(self, quantile: float, inputs: int, outputs: int) -> LinearHeadMLP:
         """The network, whatever the quantile."""
-        return LinearHeadMLP((inputs, *self.hidden_units, outputs), self.activation)
+        sizes = (inputs, *self.hidden_units, outputs)
+        return LinearHeadMLP(sizes, self.activation, self.batch_norm)
 
 
 @cache
@@ -218,7 +231,7 @@ def _by_cost(mlps: MLPs, inputs: int, outputs: int) -> list[MLP]:
     """All MLPs within the bounds, cheapest first."""
     (fewest, most), (narrowest, widest) = mlps.hidden_layers, mlps.hidden_units
     every = [
-        MLP((inputs, *[units] * layers, outputs), mlps.activation)
+        MLP((inputs, *[units] * layers, outputs), mlps.activation, mlps.batch_norm)
         for layers in range(fewest, most + 1)
         for units in range(narrowest, widest + 1)
     ]

@@ -47,11 +47,14 @@ class FewShotRidge(Objective):
     """Whether λ‖C‖²/K, without the intercept, is added to the loss (not in App. 28)."""
     centring: Literal["all", "column"] = "all"
     """Mean subtracted from targets: one over all of them, or one per column (App. 21)."""
+    loss: Literal["cosine", "squared"] = "cosine"
+    """Whether predictions are scaled to norm 1 before their squared distance to the targets is
+    taken (App. 27), or not."""
 
     def __post_init__(self) -> None:
         if not self.ridge > 0:
             raise InvalidInput(f"objective ridge {self.ridge}: expected a positive number")
-        for name in ("batches", "centring"):
+        for name in ("batches", "centring", "loss"):
             value, choices = getattr(self, name), get_args(self.__annotations__[name])
             if value not in choices:
                 raise InvalidInput(
@@ -72,13 +75,22 @@ class FewShotRidge(Objective):
     def score(self, support_u: Tensor, query_u: Tensor, labelled: Labelled) -> Score:
         """The score of given features (R, T, K, E) and (R, T, K', E) in place of embeddings."""
         support_y = self.scale_targets(labelled.support_y, labelled.is_target)
-        query_y = self.scale_targets(labelled.query_y, labelled.is_target)
         coefficients, predictions = self.regress(support_u, support_y, query_u)
-        unit = predictions / predictions.norm(dim=-1, keepdim=True)  # App. 27
-        loss = (unit - query_y).square().sum(-1).mean(-1)  # App. 28
-        if self.loss_includes_penalty:
-            penalty = coefficients[..., :-1, :].square().sum((-2, -1))
-            loss = loss + self.ridge * penalty / support_u.shape[-2]
+        score = self.judge(predictions, labelled)
+        if not self.loss_includes_penalty:
+            return score
+        penalty = coefficients[..., :-1, :].square().sum((-2, -1))
+        return score._replace(
+            loss=score.loss + (self.ridge * penalty / support_u.shape[-2]).mean(0)
+        )
+
+    def judge(self, predictions: Tensor, labelled: Labelled) -> Score:
+        """The score of predictions (R, T, K', C) for the query examples, without a penalty."""
+        query_y = self.scale_targets(labelled.query_y, labelled.is_target)
+        guesses = predictions
+        if self.loss == "cosine":
+            guesses = predictions / predictions.norm(dim=-1, keepdim=True)  # App. 27
+        loss = (guesses - query_y).square().sum(-1).mean(-1)  # App. 28
         other = ~labelled.is_class.unsqueeze(-2)
         guess = predictions.masked_fill(other, -torch.inf).argmax(-1)
         truth = labelled.query_y.masked_fill(other, -torch.inf).argmax(-1)

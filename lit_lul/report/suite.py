@@ -7,12 +7,12 @@ from rich.console import Console
 
 from lit_lul.errors import InvalidInput
 from lit_lul.evaluation.baselines import MORE_BASELINES
-from lit_lul.report.progress import progress
 from lit_lul.report.rules import UNTRAINED, load_learners
 from lit_lul.report.stored_rows import DEVICE
 from lit_lul.report.suite_config import Half, load_suite, quick_look
 from lit_lul.report.suite_page import SuitePage, write_suite
 from lit_lul.report.suite_rows import Entry
+from lit_lul.report.time_left import time_left
 
 
 def suite(
@@ -63,7 +63,7 @@ def suite(
     command += ["--half", half, "--config", str(config), "--out", str(out), *["--quick"] * quick]
     sources = {name: entry.source for name, entry in entries.items()}
     missing: dict[str, str] = {}
-    tell = progress(sum(entries[name].work(learners) for name in only or entries), console)
+    tell = time_left(sum(entries[name].work(learners) for name in only or entries), console)
     for name in only or entries:
         try:
             data = entries[name].load()

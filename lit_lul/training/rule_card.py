@@ -11,6 +11,7 @@ from lit_lul.evaluation.held_out_curve import HeldOutCurve
 from lit_lul.files.atomic import replace_file
 from lit_lul.files.hub import THETA, is_reference
 from lit_lul.files.theta import described
+from lit_lul.learners import LSTMOptimizer
 from lit_lul.tasks import ImageTasks
 from lit_lul.training.loggers import run_folder
 from lit_lul.training.wandb_logger import RunWandbLogger
@@ -61,6 +62,11 @@ state = learner.start(learner.network, 1, torch.Generator())
 for _ in range(5):  # inner steps: x (1, n, inputs) in [0, 1], y (1, n, classes) one-hot
     state = learner(learner.network, state, Batch(x, y))
 outputs = learner.network.embed(learner.parameters_of(state), queries)"""
+
+OPTIMIZER = """\
+from lit_lul.optim import Learned
+
+optimizer = Learned(model.parameters(), rule="{file}")  # a torch.optim.Optimizer for any module"""
 
 
 class RuleCard(Callback):
@@ -116,10 +122,14 @@ class RuleCard(Callback):
         sources = trainer.datamodule.sources.values()
         images = [source.images.dataset for source in sources if isinstance(source, ImageTasks)]
         numbers = "\n\n".join(curve.numbers() for curve in self.curves)
-        labels = pl_module.learner.learns_from != "unlabelled"
+        tags, usage = "unsupervised-learning, learning-rules", WITHOUT_LABELS
+        if isinstance(pl_module.learner, LSTMOptimizer):
+            tags, usage = "learned-optimizer", OPTIMIZER
+        elif pl_module.learner.learns_from != "unlabelled":
+            tags, usage = "few-shot-learning", WITH_LABELS
         return TEMPLATE.format(
-            tags="few-shot-learning" if labels else "unsupervised-learning, learning-rules",
-            usage=(WITH_LABELS if labels else WITHOUT_LABELS).format(file=self.theta),
+            tags=tags,
+            usage=usage.format(file=self.theta),
             datasets=", ".join(sorted({name for name in images if is_reference(name)})),
             learner=learner,
             steps=trainer.global_step,

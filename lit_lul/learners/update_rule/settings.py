@@ -45,8 +45,9 @@ class UpdateSettings:
     """The Hebbian plane: the covariance (App. 49), or minus the correlation."""
     signed_squares: bool = True
     """Whether the squared symmetric planes carry the sign of the weight (not in App. 53, 57)."""
-    update_norm: Literal["matrix", "receptive_field"] = "receptive_field"
-    """Scope of the norms of planes and update: the matrix (App. 59, 62), or a unit's inputs."""
+    update_norm: Literal["matrix", "receptive_field", "none"] = "receptive_field"
+    """Scope of the norms of planes and update: the matrix (App. 59, 62), a unit's inputs, or no
+    norm."""
     divide_by_planes: bool = True
     """Whether the merged update is divided by √(number of planes) before its normalisation."""
     growth: float = 1 / 7
@@ -59,8 +60,8 @@ class UpdateSettings:
     """Whether the readouts of h have a bias."""
     merge_bias: bool = True
     """Whether a learned constant is added to the weighted sum of the planes (App. 60)."""
-    backward_update: Literal["own", "shared"] = "shared"
-    """ΔV: computed from V with the θ of ΔW (G.5), or equal to ΔW."""
+    backward_update: Literal["own", "shared", "tied"] = "shared"
+    """ΔV: computed from V with the θ of ΔW (G.5), or equal to ΔW; tied: V is W at all times."""
 
     def __post_init__(self) -> None:
         for setting in fields(self):

@@ -12,8 +12,8 @@ from lit_lul.report.few_shot.config import StudyConfig, StudySource, load_config
 from lit_lul.report.few_shot.episodes import episodes, load_classes
 from lit_lul.report.few_shot.runs import Run, load_run
 from lit_lul.report.few_shot.table import TEST
-from lit_lul.report.progress import progress
 from lit_lul.report.stored_rows import RowFile, digest, rule_key
+from lit_lul.report.time_left import time_left
 
 
 def adaptation(
@@ -96,7 +96,7 @@ def _study(
         run: digest([protocol, rule_key(loaded.inner_steps, "float32", loaded.learner)])
         for run, loaded in runs.items()
     }
-    tell = progress(sum(not file.has(run, key) for run, key in keys.items()), console)
+    tell = time_left(sum(not file.has(run, key) for run, key in keys.items()), console)
     for run, key in keys.items():
         if not file.has(run, key):
             given = episodes(test, shots, studies.queries, studies.episodes, TEST)

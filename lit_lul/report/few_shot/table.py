@@ -27,8 +27,8 @@ from lit_lul.report.few_shot.table_page import (
     column,
     write_table,
 )
-from lit_lul.report.progress import progress
 from lit_lul.report.stored_rows import Row, RowFile, digest, rule_key
+from lit_lul.report.time_left import time_left
 from lit_lul.tasks.class_tasks import ClassTasks
 from lit_lul.tasks.label_free import by_content
 
@@ -129,7 +129,7 @@ class SourceTable:
         """
         entries = [*self._baselines(), *self._rules(), *self._runs(leave_out)]
         keys = {entry.name: digest([self._protocol, entry.key]) for entry in entries}
-        tell = progress(sum(not self.file.has(name, keys[name]) for name in keys), console)
+        tell = time_left(sum(not self.file.has(name, keys[name]) for name in keys), console)
         for entry in entries:
             if not self.file.has(entry.name, keys[entry.name]):
                 row = self._row(keys[entry.name], entry.make())
