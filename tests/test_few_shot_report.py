@@ -268,4 +268,4 @@ def test_the_studies_that_ship() -> None:
     for source in studies.sources.values():
         assert set(source.adaptation) <= set(source.runs)
         assert list(source.rules) == ["small", "broad"]
-        assert source.network.make_network().sizes[1:] == (256, 128, 5)
+        assert source.network.hidden_units == [256, 128]

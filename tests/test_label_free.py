@@ -84,7 +84,7 @@ def test_tasks_do_not_depend_on_labels(classes: ClassesFrom) -> None:
 def test_clusters_are_those_of_scikit_learn() -> None:
     source = tasks("clusters", image_set(1))
     assert isinstance(source, ClusterTasks)
-    shown = {}
+    shown: dict[bytes, dict[int, int]] = {}
     for partition, clusters in enumerate(source.partitions):
         for cluster in clusters:
             first, end = source.images.class_start[cluster : cluster + 2].tolist()

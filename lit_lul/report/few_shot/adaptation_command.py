@@ -12,7 +12,7 @@ from lit_lul.report.few_shot.config import StudyConfig, StudySource, load_config
 from lit_lul.report.few_shot.episodes import episodes, load_classes
 from lit_lul.report.few_shot.runs import Run, load_run
 from lit_lul.report.few_shot.table import TEST
-from lit_lul.report.stored_rows import RowFile, digest, rule_key
+from lit_lul.report.stored_rows import Row, RowFile, digest, rule_key
 from lit_lul.report.time_left import time_left
 
 
@@ -90,7 +90,7 @@ def _study(
 ) -> SourceStudy:
     """Measure the rows that are not stored."""
     _, test = load_classes(name, source, studies)
-    file, shots = RowFile(name, path), studies.shots[-1]
+    file, shots = RowFile(name, path, Row), studies.shots[-1]
     protocol = [*studies.describe(), str(source.tasks)]
     keys = {
         run: digest([protocol, rule_key(loaded.inner_steps, "float32", loaded.learner)])

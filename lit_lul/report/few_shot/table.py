@@ -115,7 +115,7 @@ class SourceTable:
     def __init__(self, name: str, source: StudySource, studies: StudyConfig, folder: Path) -> None:
         self.name, self.source, self.studies = name, source, studies
         self.training, self.test = load_classes(name, source, studies)
-        self.file = RowFile(name, folder / f"{name}.json")
+        self.file = RowFile(name, folder / f"{name}.json", Row)
         self._protocol = [*studies.describe(), str(source.tasks)]
 
     def measure(
