@@ -108,7 +108,7 @@ def features_table(rows: Mapping[str, Row]) -> str:
     header = ["", BEFORE, ON_TASK, OFF_TASK, f"{ON_TASK} − {BEFORE}", f"{OFF_TASK} − {BEFORE}"]
     table = [header, ["---"] * len(header)]
     for name, row in rows.items():
-        before, on_task, off_task = (values(row, n) for n in (BEFORE, ON_TASK, OFF_TASK))
+        before, on_task, off_task = (of_episodes(row, n) for n in (BEFORE, ON_TASK, OFF_TASK))
         cells = []
         for values in (before, on_task, off_task):
             mean, half = interval(values)
@@ -123,7 +123,7 @@ def answers(study: SourceStudy) -> str:
     for text, name, measure, expected in CLAIMS:
         if name in study.rows:
             row = study.rows[name]
-            found = verdict(values(row, measure) - values(row, BEFORE))
+            found = verdict(of_episodes(row, measure) - of_episodes(row, BEFORE))
             holds = "holds" if found == expected else "does not hold"
             lines.append(f"- {text} **{holds}**: it {found}.")
     if META_SGD in study.rates:
@@ -152,12 +152,12 @@ def reuse_table(rows: Mapping[str, Row]) -> str:
     header = ["", *(f"CKA, {name}" for name in layers), f"accuracy {WITH_HEAD}", f"− {MAML}"]
     table = [header, ["---"] * len(header)]
     for name, row in rows.items():
-        similar = [f"{values(row, n).mean():.2f}" if n in row.accuracy else "" for n in layers]
-        accuracy = values(row, WITH_HEAD)
+        similar = [f"{of_episodes(row, n).mean():.2f}" if n in row.accuracy else "" for n in layers]
+        accuracy = of_episodes(row, WITH_HEAD)
         mean, half = interval(accuracy)
         above = ""
         if MAML in rows and name != MAML:
-            above = points(accuracy - values(rows[MAML], WITH_HEAD))
+            above = points(accuracy - of_episodes(rows[MAML], WITH_HEAD))
         table.append([name, *similar, f"{mean:.1%} ± {half:.1%}", above])
     return markdown(table)
 
@@ -179,7 +179,7 @@ def draw_study(study: SourceStudy) -> Figure:
     features, similar = lower.subplots(1, 2)
     _bars(features, study.rows)
     for name, row in study.rows.items():
-        found = [values(row, n).mean() for n in row.accuracy if n.startswith(LAYER)]
+        found = [of_episodes(row, n).mean() for n in row.accuracy if n.startswith(LAYER)]
         similar.plot(range(1, len(found) + 1), found, "o-", label=name)
     similar.set_title("linear CKA before and after adapting", fontsize="medium")
     similar.set_xlabel("layer")
@@ -208,7 +208,7 @@ def _histograms(panel: Axes, name: str, rates: Mapping[str, Sequence[LayerRates]
 def _bars(panel: Axes, rows: Mapping[str, Row]) -> None:
     """Nearest-neighbour accuracy of stripped features."""
     for place, measure in enumerate((BEFORE, ON_TASK, OFF_TASK)):
-        found = [interval(values(row, measure)) for row in rows.values()]
+        found = [interval(of_episodes(row, measure)) for row in rows.values()]
         at = np.arange(len(rows)) + 0.27 * (place - 1)
         means, halves = zip(*found, strict=True)
         panel.bar(at, means, 0.25, yerr=halves, label=measure)
@@ -218,7 +218,7 @@ def _bars(panel: Axes, rows: Mapping[str, Row]) -> None:
     panel.legend(fontsize="small", loc="lower right")
 
 
-def values(row: Row, name: str) -> np.ndarray:
+def of_episodes(row: Row, name: str) -> np.ndarray:
     """One number for every episode."""
     return np.array(row.accuracy[name][0])
 
