@@ -73,7 +73,8 @@ def by_content(images: ImageSet, pool: np.ndarray) -> Tensor:
 class ClusterTasks(ClassTasks):
     """Tasks whose classes are clusters of one partition of the images (CACTUs).
 
-    Clusters with fewer images than a task needs of a class are not used.
+    Clusters with fewer images than a task needs of a class are not used. Images are kept in memory
+    once for every partition.
 
     Args:
         name: prefix of the families' names.
