@@ -12,11 +12,11 @@ from sklearn.linear_model import LogisticRegression
 from lit_lul.evaluation.baselines import (
     BASELINES,
     RANDOM_NETWORK,
-    fit_features,
     measure_baselines,
     random_features,
 )
 from lit_lul.evaluation.draws import Draws
+from lit_lul.evaluation.features import FEATURES
 from lit_lul.evaluation.held_out import HeldOut
 from lit_lul.evaluation.held_out_data import HeldOutData
 from lit_lul.networks import MLP, MLPs
@@ -55,7 +55,7 @@ def test_baselines_classify_the_draws_of_the_learners() -> None:
     unlabelled, x = ((t.float() * data.scale).numpy() for t in (data.unlabelled, data.x))
     labels = data.labels.numpy()
     for name in set(BASELINES) - {RANDOM_NETWORK}:
-        features = fit_features(name, unlabelled, HELD_OUT.seed)
+        features = FEATURES[name](unlabelled, HELD_OUT.seed)
         for draw in range(HELD_OUT.draws):
             rng = np.random.default_rng([HELD_OUT.seed, draw])
             rng.permutation(data.x.shape[1])
@@ -78,14 +78,14 @@ def test_principal_components_are_those_of_a_singular_value_decomposition() -> N
     x *= np.linspace(1, 3, 40, dtype=np.float32)
     _, _, directions = np.linalg.svd(x - x.mean(0), full_matrices=False)
     expected = (x - x.mean(0)) @ directions[:32].T
-    features = fit_features("PCA", x, 0)(x)
+    features = FEATURES["PCA"](x, 0)(x)
     np.testing.assert_allclose(np.abs(features), np.abs(expected), atol=1e-4)
 
 
 def test_centroids_are_activated_where_they_are_closer_than_the_mean() -> None:
     x = np.random.default_rng(2).random((300, 5), dtype=np.float32)
     centroids = MiniBatchKMeans(256, random_state=7, n_init=1).fit(x).cluster_centers_
-    features = fit_features("k-means", x, 7)(x[:9])
+    features = FEATURES["k-means"](x, 7)(x[:9])
     for row, feature in zip(x, features, strict=False):
         distances = [float(np.sqrt(((row - c) ** 2).sum())) for c in centroids]
         mean = sum(distances) / 256

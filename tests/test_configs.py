@@ -90,11 +90,14 @@ def test_every_config_is_under_test() -> None:
         "small.yaml",
         "results.yaml",  # test_results.py
         "results_transductive.yaml",  # test_results.py
+        "figures.yaml",  # test_figures.py
         "tensorboard.yaml",
         "suite.yaml",  # test_suite.py
         "suite_long.yaml",  # test_suite.py
         "wandb.yaml",  # test_wandb.py
         "sweep.yaml",  # test_sweeps.py
+        "ablations.yaml",  # test_sweeps.py
+        "baselines.yaml",  # test_report_baselines.py
     }
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lit_lul.apply import apply_rule
 from lit_lul.errors import InvalidInput
 from lit_lul.estimators import TruncatedBackprop, Truncation
 from lit_lul.estimators.truncated_backprop import advance
@@ -281,6 +282,8 @@ def test_a_learner_comes_back_from_its_file_alone(learner: Learner, tmp_path: Pa
 
 def test_what_cannot_be_is_named() -> None:
     learner = maml()
+    with pytest.raises(InvalidInput, match=r"MAML learns from labels: .* expect a learner without"):
+        apply_rule(learner, torch.rand(20, SIDE**2))
     with pytest.raises(InvalidInput, match=r"network ConvNet.*: MAML expects ConvNet"):
         learner.check(maml(CONV | {"channels": 4}).network)
     with pytest.raises(InvalidInput, match="MAML: expected batches with targets"):

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 import wandb
+import yaml
 from conftest import lit_lul
 from real_data import real_data
 from test_configs import CONFIGS, IN_COLOUR, SMALLER
@@ -25,6 +26,7 @@ from lit_lul.learners import UpdateSettings
 from lit_lul.training.metrics import FamilyMeans
 
 SWEEPS = sorted((Path(__file__).parents[1] / "sweeps").glob("*.yaml"))
+CHANGES = SWEEPS[0].parent / "ablations"
 KEYS = {"name", "project", "program", "command", "method", "metric", "parameters"}
 ON_IMAGES = "configs/small.yaml"
 ALL_PLANES = list(UpdateSettings().planes)
@@ -75,8 +77,9 @@ class Ready(Exception):
 
 @pytest.fixture
 def in_repository(run_folder: Path) -> Path:
-    """A working directory in which `configs/` is found."""
-    (run_folder / "configs").symlink_to(CONFIGS)
+    """A working directory in which `configs/` and `sweeps/` are found."""
+    for folder in (CONFIGS, CONFIGS.parent / "sweeps"):
+        (run_folder / folder.name).symlink_to(folder)
     return run_folder
 
 
@@ -113,10 +116,22 @@ def check(sweep: dict[str, Any]) -> None:
 def check_arrived(sample: dict[str, Any], config: Any) -> None:
     """What a command line sets is in its configuration."""
     for name, value in sample.items():
-        arrived = config["fit"]
-        for key in name.split("."):
-            arrived = arrived[key] if key in arrived else arrived["init_args"][key]
-        assert (list(arrived) if isinstance(arrived, tuple) else arrived) == value, name
+        for keys, expected in settings(name.split("."), value):
+            arrived = config["fit"]
+            for key in keys:
+                arrived = arrived[key] if key in arrived else arrived["init_args"][key]
+            assert (list(arrived) if isinstance(arrived, tuple) else arrived) == expected, name
+
+
+def settings(keys: list[str], value: Any) -> Iterator[tuple[list[str], Any]]:
+    """What a value sets: itself, or all that is in a configuration file."""
+    if keys == ["config"]:
+        value, keys = yaml.safe_load(Path(value).read_text()) or {}, []
+    if isinstance(value, dict):
+        for key, part in value.items():
+            yield from settings([*keys, key], part)
+    else:
+        yield keys, value
 
 
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
@@ -185,6 +200,20 @@ def test_planes_are_left_out_one_at_a_time() -> None:
     values = load(path)["parameters"]["model.learner.settings.planes"]["values"]
     without = [[p for p in ALL_PLANES if p != left_out] for left_out in ALL_PLANES]
     assert values == [ALL_PLANES, *without]
+
+
+def test_ablations_are_the_files_of_their_folder() -> None:
+    listed = set()
+    for path in SWEEPS:
+        parameter = load(path)["parameters"].get("config", {"values": []})
+        listed |= {Path(value).stem for value in parameter["values"]}
+    files = {path.stem: yaml.safe_load(path.read_text()) for path in CHANGES.glob("*.yaml")}
+    assert listed == files.keys()
+    for left_out in ALL_PLANES:
+        learner = files[f"without_{left_out}"]["model"]["learner"]
+        assert learner["init_args"]["settings"]["planes"] == [
+            plane for plane in ALL_PLANES if plane != left_out
+        ]
 
 
 def test_the_mean_over_families_does_not_depend_on_their_shares() -> None:

@@ -15,7 +15,7 @@ from lit_lul.errors import InvalidInput
 from lit_lul.learners.learned_start import LearnedStart, StartSettings
 from lit_lul.learners.learner import Batch, State, register
 from lit_lul.networks.network import Network
-from lit_lul.objectives.supervised import LOSSES, predictions
+from lit_lul.objectives.supervised import LOSSES, predict
 from lit_lul.trees import tensors_of
 
 FIRST_RATES = (0.005, 0.1)
@@ -59,7 +59,7 @@ class GradientDescent(LearnedStart):
         """The inner rate of every tensor of φ, in the order of `tensors_of`."""
 
     def adapts(self, layer: int, layers: int) -> bool:
-        """Whether inner steps change this of all layers, counted from 0."""
+        """Whether inner steps change a layer, by its number from 0, of so many layers."""
         return True
 
     def step(self, network: Network, state: State, batch: Batch) -> State:
@@ -80,7 +80,7 @@ class GradientDescent(LearnedStart):
                 p if exact and (p.requires_grad or not a) else p.detach().requires_grad_(a)
                 for p, a in zip(before, adapted, strict=True)
             ]
-            outputs = predictions(network, self.tree(inner), batch.x, batch.y.shape[-1])
+            outputs = predict(network, self.tree(inner), batch.x, batch.y)
             gradients = iter(
                 torch.autograd.grad(
                     LOSSES[self.settings.loss](outputs, batch.y).sum(),  # tasks do not mix

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from lit_lul.errors import InvalidInput
 from lit_lul.learners.learner import Batch, Learner, register
 from lit_lul.networks.network import Network, Params
-from lit_lul.objectives.supervised import LOSSES, predictions
+from lit_lul.objectives.supervised import LOSSES, predict
 from lit_lul.precision import full_precision
 from lit_lul.trees import map_tensors, tensors_of
 
@@ -136,7 +136,7 @@ class LSTMOptimizer(Learner):
             raise InvalidInput(f"{type(self).__name__}: expected minibatches with labels")
         with torch.enable_grad():
             leaves = map_tensors(lambda p: p.detach().requires_grad_(), params)
-            outputs = predictions(network, leaves, batch.x, batch.y.shape[-1])
+            outputs = predict(network, leaves, batch.x, batch.y)
             loss = LOSSES[self.settings.loss](outputs, batch.y).sum()
             every = [leaf for _, leaf in tensors_of(leaves)]
             return list(torch.autograd.grad(loss, every, materialize_grads=True))

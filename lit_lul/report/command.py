@@ -4,6 +4,9 @@ from collections.abc import Callable
 
 from jsonargparse import ArgumentParser
 
+from lit_lul.report.ablations import ablations
+from lit_lul.report.baselines import baselines
+from lit_lul.report.figures.command import figures
 from lit_lul.report.optimizers import optimizers
 from lit_lul.report.prior import prior
 from lit_lul.report.results import results
@@ -12,12 +15,16 @@ from lit_lul.report.suite import suite
 COMMANDS: dict[str, Callable[..., None]] = {
     "suite": suite,
     "results": results,
+    "figures": figures,
     "prior": prior,
+    "baselines": baselines,
+    "ablations": ablations,
     "optimizers": optimizers,
 }
 LISTS = {
     "rules": "shipped rules or files of θ",
-    "only": "measure only these datasets or problems",
+    "runs": "folders of sweeps that have run",
+    "only": "measure only these datasets, problems, figures or panels",
     "datasets": "measure only these datasets",
 }
 """Options that take several values, with their help."""
@@ -37,7 +44,7 @@ def report(arguments: list[str]) -> None:
         names = function.__annotations__
         of_function.add_function_arguments(function, skip={*LISTS, "quick"})
         for option in (name for name in LISTS if name in names):
-            required = option == "rules"
+            required = option in ("rules", "runs")
             of_function.add_argument(
                 f"--{option}", nargs="+", required=required, help=LISTS[option]
             )

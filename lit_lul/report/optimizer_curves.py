@@ -19,7 +19,7 @@ from lit_lul.estimators.estimator import Truncation, seeded
 from lit_lul.learners import LSTMOptimizer
 from lit_lul.networks import Networks, Params
 from lit_lul.objectives.objective import Objective
-from lit_lul.objectives.supervised import LOSSES, predictions
+from lit_lul.objectives.supervised import LOSSES, predict
 from lit_lul.optim import Learned
 from lit_lul.report.stored_rows import DEVICE, Numbers, RowFile, digest, rule_key
 from lit_lul.tasks import Source, TaskSource
@@ -168,7 +168,7 @@ class Measured:
         for batch in truncation.batches:
             assert batch.y is not None
             optimizer.zero_grad()
-            outputs = predictions(network, params, batch.x, batch.y.shape[-1])
+            outputs = predict(network, params, batch.x, batch.y)
             loss(outputs, batch.y).sum().backward()
             optimizer.step()
             yield params

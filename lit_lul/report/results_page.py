@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lit_lul.evaluation.baselines import BASELINES, CENTROIDS, COMPONENTS, RANDOM_NETWORK
+from lit_lul.evaluation.baselines import BASELINES, RANDOM_NETWORK
 from lit_lul.evaluation.curve import Curve
+from lit_lul.evaluation.features import CENTROIDS, COMPONENTS
 from lit_lul.evaluation.held_out import HeldOut
 from lit_lul.files.atomic import replace_file
 from lit_lul.objectives.few_shot_ridge import FewShotRidge

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lit_lul.evaluation.baselines import CENTROIDS, COMPONENTS
 from lit_lul.evaluation.curve import Curve
+from lit_lul.evaluation.features import CENTROIDS, COMPONENTS
 from lit_lul.evaluation.probes import CHOICES_OF_C, FOLDS
 from lit_lul.files.atomic import replace_file
 from lit_lul.report.ranks import MeanRanks, mean_ranks

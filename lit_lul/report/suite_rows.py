@@ -37,6 +37,7 @@ class Entry:
         precision: precision of the hidden states.
         path: JSON file, rewritten after every measurement.
         data_root: folder that is searched for the data first.
+        baselines: names of the baselines.
 
     Raises:
         InvalidInput: when the file exists and is not such a file.
@@ -49,6 +50,7 @@ class Entry:
     precision: Precision
     path: Path
     data_root: str | None
+    baselines: Sequence[str] = MORE_BASELINES
 
     def __post_init__(self) -> None:
         self._file = RowFile(self.name, self.path, Row)
@@ -94,7 +96,7 @@ class Entry:
             InvalidInput: when a class has too few examples, or the file cannot be written.
         """
         keys, parts = self._keys(rules), list(zip(self.parts, data, strict=True))
-        for name in MORE_BASELINES:
+        for name in self.baselines:
             if not self._file.has(name, keys[name]):
                 accuracy = torch.cat([self._baseline(name, *part) for part in parts], -1)
                 self._keep(name, keys[name], 0, dict.fromkeys(PROTOCOLS, accuracy))
@@ -144,7 +146,7 @@ class Entry:
 
     def _keys(self, rules: Mapping[str, Learner]) -> dict[str, str]:
         protocol, units = self._protocol, self.embedding_units
-        baselines = {n: digest([protocol, n, size_of(n, units)]) for n in MORE_BASELINES}
+        baselines = {n: digest([protocol, n, size_of(n, units)]) for n in self.baselines}
         of_rules = {name: rule_key(protocol, self.precision, rule) for name, rule in rules.items()}
         return baselines | of_rules
 

@@ -59,7 +59,7 @@ from lit_lul import Batch, load_learner
 
 learner = load_learner("{file}")
 state = learner.start(learner.network, 1, torch.Generator())
-for _ in range(5):  # inner steps; x (1, examples, inputs) in [0, 1], y one-hot (1, examples, classes)
+for _ in range(5):  # inner steps: x (1, n, inputs) in [0, 1], y (1, n, classes) one-hot
     state = learner(learner.network, state, Batch(x, y))
 outputs = learner.network.embed(learner.parameters_of(state), queries)"""
 
