@@ -10,7 +10,7 @@ from rich.console import Console
 from lit_lul.errors import InvalidInput
 from lit_lul.report.figures.config import FiguresConfig, load_figures, make_panels
 from lit_lul.report.figures.context import Context
-from lit_lul.report.figures.page import FiguresPage, write_page
+from lit_lul.report.figures.page import FiguresPage, draw_panel, write_page
 from lit_lul.report.figures.panel import Panel
 from lit_lul.report.figures.run_thetas import KeptTheta, load_thetas
 from lit_lul.report.rules import UNTRAINED, load_learners
@@ -72,6 +72,7 @@ def figures(
     for name, panel in possible.items():
         failed = panel.measure(folder, tell)
         missing[name] = sorted(set(failed.values()))
+        draw_panel(panel, folder)
         write_page(page, missing, out)
     write_page(page, missing, out)
     console.print(f"figures in {out}")

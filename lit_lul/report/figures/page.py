@@ -34,7 +34,7 @@ class FiguresPage:
 
 
 def write_page(page: FiguresPage, missing: Mapping[str, Sequence[str]], out: Path) -> None:
-    """Write the markdown, and the pictures of the panels into the folder of the same name.
+    """Write the markdown; pictures are in the folder of the same name.
 
     Args:
         page: the content.
@@ -55,7 +55,6 @@ def write_page(page: FiguresPage, missing: Mapping[str, Sequence[str]], out: Pat
         if not complete and not lacks:
             lacks = "\n\nNot all of it is measured yet."
         if rows:
-            _draw(panel, rows, folder)
             parts.append(_section(panel, rows, folder.name) + lacks)
         elif lacks and panel.name in missing:
             parts.append(f"## {panel.title}{lacks}")
@@ -67,13 +66,17 @@ def write_page(page: FiguresPage, missing: Mapping[str, Sequence[str]], out: Pat
         temporary.write_text("\n\n".join(parts) + "\n")
 
 
-def _draw(panel: Panel[Any], rows: Mapping[str, Any], folder: Path) -> None:
-    figure = panel.draw(rows)
-    for kind in ("png", "svg"):
-        with replace_file(folder / f"{panel.name}.{kind}") as temporary:
-            figure.savefig(
-                temporary, format=kind, dpi=110, metadata={"Date": None} if kind == "svg" else None
-            )
+def draw_panel(panel: Panel[Any], folder: Path) -> None:
+    """Draw what is measured of a panel, as PNG and SVG.
+
+    Raises:
+        InvalidInput: when a file cannot be written.
+    """
+    if rows := panel.rows(folder):
+        figure = panel.draw(rows)
+        for kind, metadata in (("png", None), ("svg", {"Date": None})):
+            with replace_file(folder / f"{panel.name}.{kind}") as temporary:
+                figure.savefig(temporary, format=kind, dpi=110, metadata=metadata)
 
 
 def _section(panel: Panel[Any], rows: Mapping[str, Any], folder: str) -> str:
