@@ -26,7 +26,7 @@ def write_baselines(
     parts: Mapping[str, Sequence[HeldOut]],
     measured: Mapping[str, Mapping[str, Row]],
     missing: Mapping[str, str],
-    rules: Sequence[str] | Mapping[str, object],
+    rules: Sequence[str],
     out: Path,
 ) -> None:
     """Write the page.
@@ -42,16 +42,16 @@ def write_baselines(
     Raises:
         InvalidInput: when it cannot be written.
     """
-    some = next(iter(parts.values()))[0]
+    some, present = next(iter(parts.values()))[0], next(iter(measured.values())).keys()
     groups = {
-        "fitted to unlabelled rows": list(FEATURES),
-        "trained by gradients": list(SELF_SUPERVISED),
-        "random and rules": [*RANDOM, *rules],
+        "fitted to unlabelled rows": [name for name in FEATURES if name in present],
+        "trained by gradients": [name for name in SELF_SUPERVISED if name in present],
+        "random networks and rules": [name for name in (*RANDOM, *rules) if name in present],
     }
     text = [_introduction(command, some, out, missing)]
     for probe in some.probes:
         text += [f"## {title(probe, PROTOCOL).capitalize()}", _table(groups, measured, probe)]
-    with_labels = {"with the labels": list(WITH_LABELS)}
+    with_labels = {"with labels": [name for name in WITH_LABELS if name in present]}
     text += ["## Unlabelled rows and labels together", WITH_LABELS_TEXT]
     text += [_table(with_labels, measured, some.probes[-1])]
     with replace_file(out) as temporary:
