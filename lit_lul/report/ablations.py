@@ -58,6 +58,8 @@ class Measured(NamedTuple):
 def ablations(runs: list[str], out: Path = Path("docs/ablations.md")) -> None:
     """Measure the runs of a sweep of ablations, and write tables with a line per claim.
 
+    Runs that have not finished are left out, so that a sweep can be looked at while it runs.
+
     Args:
         runs: folders of sweeps that have run.
         out: the page, a markdown file; a folder of its name keeps what is measured.
@@ -84,9 +86,11 @@ def verdict(measured: Mapping[str, Mapping[int, Measured]], claim: Claim) -> str
     """Whether the difference of accuracies over the seeds that both have bears a claim out."""
     better, worse = (measured.get(name, {}) for name in claim[1:])
     seeds = sorted(better.keys() & worse.keys())
-    if len(seeds) < 2:
-        return "not measured: fewer than two seeds"
+    if not seeds:
+        return "not measured"
     pairs = [100 * (better[s].accuracy - worse[s].accuracy) for s in seeds]
+    if len(seeds) == 1:
+        return f"not resolved at this cost: {pairs[0]:+.1f} points, one seed"
     mean, error = float(np.mean(pairs)), float(np.std(pairs, ddof=1) / math.sqrt(len(pairs)))
     found = "not resolved at this cost"
     if abs(mean) > RESOLVED * error:
