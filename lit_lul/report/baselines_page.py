@@ -6,7 +6,13 @@ from pathlib import Path
 import numpy as np
 
 from lit_lul.evaluation.baselines import RANDOM, SELF_SUPERVISED
-from lit_lul.evaluation.features import CENTROIDS, COMPONENTS, FEATURES, MORE_COMPONENTS
+from lit_lul.evaluation.features import (
+    CENTROIDS,
+    COMPONENTS,
+    DICTIONARY_ROWS,
+    FEATURES,
+    MORE_COMPONENTS,
+)
 from lit_lul.evaluation.held_out import HeldOut
 from lit_lul.evaluation.neural.encoder import CORRUPTED, STEPS
 from lit_lul.evaluation.probes import CHOICES_OF_C, FOLDS
@@ -102,13 +108,13 @@ with C chosen for every draw and method from {penalties} by {FOLDS}-fold cross-v
 labels. Nothing was tuned on these datasets: sizes are round numbers, or those of papers.
 
 - *PCA*, *ICA* and *NMF* have {COMPONENTS} components, *whitened PCA* {COMPONENTS} or
-  {MORE_COMPONENTS}, the *dictionary* {MORE_COMPONENTS} atoms, *k-means* and *SoftHebb*
+  {MORE_COMPONENTS}, the *dictionary* {MORE_COMPONENTS} atoms of {DICTIONARY_ROWS:,} rows, *k-means* and *SoftHebb*
   {CENTROIDS} units with triangle activation. *SoftHebb* is a plasticity designed by hand: units
   compete for a row, and each moves towards it by its share.
 - *Denoising* autoencoder, *contrastive* (SCARF) and *VICReg* train the network that rules train
   (`{held_out.networks}`), by {STEPS:,} steps of Adam on minibatches of {held_out.batch_size} rows
   in which {CORRUPTED:.0%} of the inputs are replaced by those of other rows. Rules take
-  {held_out.inner_steps} inner steps on such minibatches.
+  {held_out.inner_steps} inner steps on as many rows, not corrupted.
 - A *random network* is what these and rules start from. An *untrained rule* has θ as it is
   initialised.
 
