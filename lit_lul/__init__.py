@@ -5,16 +5,28 @@ from typing import TYPE_CHECKING
 from lit_lul.apply import Applied, apply_rule
 from lit_lul.errors import InvalidInput
 from lit_lul.files.publish import push_rule
-from lit_lul.files.theta import available_rules, load_learner, load_rule, save_learner
+from lit_lul.files.theta import (
+    available_learners,
+    available_rules,
+    load_learner,
+    load_rule,
+    save_learner,
+)
 from lit_lul.learners import (
+    ANIL,
+    MAML,
     Batch,
     HebbianRule,
     HebbianSettings,
     Learner,
+    LSTMOptimizer,
+    LSTMSettings,
+    MetaSGD,
+    PrototypicalNetwork,
     UnsupervisedUpdate,
     UpdateSettings,
 )
-from lit_lul.networks import MLP, MLPs
+from lit_lul.networks import MLP, ConvNet, MLPs
 from lit_lul.objectives import FewShotRidge
 
 if TYPE_CHECKING:
@@ -34,19 +46,27 @@ else:
 
 
 __all__ = [
+    "ANIL",
+    "MAML",
     "MLP",
     "Applied",
     "Batch",
+    "ConvNet",
     "FewShotRidge",
     "HebbianRule",
     "HebbianSettings",
     "InvalidInput",
+    "LSTMOptimizer",
+    "LSTMSettings",
     "Learner",
     "MLPs",
+    "MetaSGD",
+    "PrototypicalNetwork",
     "RuleTransformer",
     "UnsupervisedUpdate",
     "UpdateSettings",
     "apply_rule",
+    "available_learners",
     "available_rules",
     "load_learner",
     "load_rule",

@@ -11,7 +11,7 @@ from rich.progress import track
 from torch import Tensor
 
 from lit_lul.errors import InvalidInput
-from lit_lul.evaluation.rollout import rollout
+from lit_lul.evaluation.rollout import check_unlabelled, rollout
 from lit_lul.files.atomic import replace_file
 from lit_lul.files.phi import save_phi
 from lit_lul.learners.learner import Learner
@@ -111,6 +111,7 @@ def train_networks(
         InvalidInput: for a number out of range, a learner that cannot train such a network, or
             embeddings that are not finite.
     """
+    check_unlabelled(rule)
     if not 2 <= batch_size <= len(x):
         raise InvalidInput(f"batch_size {batch_size}: expected 2 to {len(x)}, the number of rows")
     if inner_steps < 0:

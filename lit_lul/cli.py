@@ -79,7 +79,11 @@ class LitLulCLI(LightningCLI):
             MetaLightningModule,
             TaskDataModule,
             args=args,
-            trainer_defaults={"logger": [LOGGER], "num_sanity_val_steps": 0},
+            trainer_defaults={
+                "logger": [LOGGER],
+                "num_sanity_val_steps": 0,
+                "inference_mode": False,  # learners may compute gradients in rollouts
+            },
             seed_everything_default=0,
             auto_configure_optimizers=False,
             save_config_callback=RunConfig,

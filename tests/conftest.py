@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from lit_lul.cli import main
-from lit_lul.files.theta import load_rule
+from lit_lul.files.theta import load_learner
 
 torch.set_num_threads(1)  # two workers share the machine
 
@@ -184,7 +184,7 @@ def losses(folder: Path) -> list[str]:
 
 def end_of(folder: Path) -> dict[str, Tensor]:
     """θ at the end of a run, by name."""
-    return load_rule(folder / "checkpoints" / "theta.safetensors").state_dict()
+    return load_learner(folder / "checkpoints" / "theta.safetensors").state_dict()
 
 
 def same_theta(one: Path, other: Path) -> None:

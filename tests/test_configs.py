@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import lit_lul, log_folder
+from conftest import lit_lul, log_folder, losses, metrics, same_theta
 from jsonargparse import ArgumentParser
 from omegaconf import OmegaConf
 from real_data import real_data
@@ -16,7 +16,7 @@ from real_data import real_data
 from lit_lul.errors import InvalidInput
 from lit_lul.files.configs import load_config, with_bases
 from lit_lul.files.theta import load_learner
-from lit_lul.learners import HebbianRule, UpdateSettings
+from lit_lul.learners import LEARNERS, HebbianRule, LSTMOptimizer, UpdateSettings
 from lit_lul.learners.update_rule import PAPER
 from lit_lul.objectives import FewShotRidge
 from lit_lul.objectives.few_shot_ridge import PAPER as PAPER_OBJECTIVE
@@ -77,11 +77,20 @@ def test_every_config_is_under_test() -> None:
         "quickstart.yaml",
         "hebbian.yaml",
         "broad.yaml",
+        "maml.yaml",
+        "meta_sgd.yaml",
+        "anil.yaml",
+        "protonet.yaml",
+        "few_shot_imagenet.yaml",
+        "lstm_quadratics.yaml",
+        "lstm_mnist.yaml",
+        "optimizers.yaml",  # test_report_optimizers.py
         "paper.yaml",
         "released.yaml",
         "small.yaml",
         "results.yaml",  # test_results.py
         "results_transductive.yaml",  # test_results.py
+        "figures.yaml",  # test_figures.py
         "tensorboard.yaml",
         "suite.yaml",  # test_suite.py
         "suite_long.yaml",  # test_suite.py
@@ -113,6 +122,116 @@ def test_broad(run_folder: Path) -> None:
     assert (folder / "checkpoints" / "mean_theta.safetensors").is_file()
     for name in names:
         assert (folder / f"{name}_curve.json").is_file()
+
+
+FEW_SHOT = [
+    "--trainer.accelerator=cpu",
+    "--trainer.max_steps=2",
+    "--trainer.log_every_n_steps=1",
+    "--trainer.val_check_interval=2",
+    "--trainer.precision=64-true",
+    "--data.sizes.queries_per_class=2",
+    "--data.validation_cohorts=1",
+    "--model.learner.settings.channels=4",
+]
+"""Fewer and smaller steps of learners with labels."""
+LEARNERS_OF = {
+    "maml": "MAML", "meta_sgd": "MetaSGD", "anil": "ANIL", "protonet": "PrototypicalNetwork",
+}  # fmt: skip
+
+
+def few_shot(config: str, *options: str) -> list[str]:
+    """Options of a fit of such a configuration on small glyphs."""
+    path = str(CONFIGS / f"{config}.yaml")
+    small = ["--data.sources.glyphs.side=8", "--model.learner.settings.inputs=64"]
+    return ["fit", "--config", path, *FEW_SHOT, *small, *options]
+
+
+@pytest.mark.parametrize("config", LEARNERS_OF)
+def test_few_shot(run_folder: Path, config: str) -> None:
+    """One shot, and resumed as if it had not stopped; ranks are in test_distributed.py."""
+    options = few_shot(config, "--data.sizes.labels_per_class=1", "--data.sizes.tasks=2")
+    lit_lul(*options, "--trainer.max_steps=1")
+    lit_lul(*options, "--ckpt_path=last")
+    lit_lul(*options)
+    runs = [run_folder / "runs" / config / f"version_{run}" for run in (0, 1)]
+    same_theta(*runs)
+    rows = metrics(runs[0])
+    assert rows == metrics(runs[1])
+    assert any("val/accuracy" in row for row in rows)
+    theta = runs[0] / "checkpoints" / "theta.safetensors"
+    learner = load_learner(theta)
+    assert type(learner) is LEARNERS[LEARNERS_OF[config]]
+    assert "load_learner" in theta.with_suffix(".md").read_text()
+    lit_lul("validate", *options[1:], f"--ckpt_path={theta}")
+
+
+LSTM = [
+    "--trainer.max_steps=3",
+    "--trainer.log_every_n_steps=1",
+    "--trainer.precision=64-true",
+    "--data.sizes.tasks=2",
+    "--data.unroll_length={first: [2, 2], last: [2, 2], over: 1}",
+    "--data.problem_length={first: 4, last: 4, over: 1, spread: 0}",
+    "--data.validation_cohorts=1",
+    "--data.validation_steps=2",
+]
+"""Fewer and smaller steps of a learned optimizer."""
+
+
+def test_lstm_quadratics(run_folder: Path) -> None:
+    """Resumed in the middle of a problem as if it had not stopped; `val` needs gradients too."""
+    options = ["fit", "--config", str(CONFIGS / "lstm_quadratics.yaml"), *LSTM]
+    lit_lul(*options, "--trainer.max_steps=2")
+    lit_lul(*options, "--ckpt_path=last")
+    lit_lul(*options)
+    runs = [run_folder / "runs" / "lstm_quadratics" / f"version_{run}" for run in (0, 1)]
+    same_theta(*runs)
+    assert losses(runs[0]) == losses(runs[1])
+    theta = runs[0] / "checkpoints" / "theta.safetensors"
+    assert isinstance(load_learner(theta), LSTMOptimizer)
+    assert "Learned(model.parameters()" in theta.with_suffix(".md").read_text()
+    assert any("val/meta_loss/quadratics-10" in row for row in metrics(runs[1]))
+
+
+@real_data
+def test_lstm_mnist(run_folder: Path) -> None:
+    images = ["images.split=train[:500]", "images.side=8", "validation_split=test[:500]"]
+    options = [f"--data.sources.mnist.{setting}" for setting in images]
+    smaller = ["--data.sizes.batch_size=8", "--data.sizes.labels_per_class=2"]
+    lit_lul("fit", "--config", str(CONFIGS / "lstm_mnist.yaml"), *LSTM, *smaller, *options)
+    rows = metrics(run_folder / "runs" / "lstm_mnist" / "version_0")
+    assert any("val/accuracy/mnist-10" in row for row in rows)
+
+
+@real_data
+def test_few_shot_on_images(run_folder: Path) -> None:
+    """Classes that evaluation keeps are those of validation."""
+    maml = str(CONFIGS / "maml.yaml")
+    overlay = str(CONFIGS / "few_shot_imagenet.yaml")
+    lit_lul("fit", "--config", maml, "--config", overlay, *FEW_SHOT)
+    rows = metrics(run_folder / "runs" / "maml" / "version_0")
+    families = {name for row in rows for name in row if name.startswith("val/accuracy/")}
+    assert families == {"val/accuracy/families", "val/accuracy/imagenet-5"}
+
+
+@pytest.mark.parametrize(
+    ("options", "culprit"),
+    [
+        (["--held_out.digits={}"], "MAML learns from labels: held-out curves"),
+        (["--data.sizes.draws=2"], "data.sizes.draws 2"),
+        (["--data.networks.channels=5"], "MAML expects ConvNet"),
+        (["--data.sources.glyphs.ways=[7]"], "7 target columns"),
+        (["--data.problem_length.first=9", "--data.problem_length.last=9"], "data.problem_length"),
+    ],
+)
+def test_what_learners_with_labels_cannot_do_is_named(
+    run_folder: Path, options: list[str], culprit: str
+) -> None:
+    with pytest.raises(InvalidInput) as raised:
+        lit_lul(*few_shot("maml", *options))
+    assert culprit in str(raised.value)
+    assert "\n" not in str(raised.value)
 
 
 def test_configurations_that_ship_are_found_by_name(run_folder: Path) -> None:

@@ -111,6 +111,23 @@ def test_two_ranks_are_one_process_with_their_cohorts(
     check_close(log_folder(run_folder, 3), log_folder(run_folder, 2))
 
 
+def test_learners_of_labelled_examples_run_on_two_ranks(run_folder: Path) -> None:
+    """MAML's gradient is computed within another; their mean is that of one process."""
+    maml = [
+        *("fit", "--config", "maml.yaml", "--trainer.accelerator=cpu", "--trainer.max_steps=2"),
+        *("--trainer.precision=64-true", "--trainer.log_every_n_steps=1"),
+        *("--trainer.limit_val_batches=0", "--trainer.enable_progress_bar=false"),
+        *("--data.sources.glyphs.side=8", "--model.learner.settings.inputs=64"),
+        *("--model.learner.settings.channels=4", "--data.sizes.tasks=2"),
+        *("--data.sizes.labels_per_class=1", "--data.sizes.queries_per_class=2"),
+        "--model.optimizer.class_path=torch.optim.SGD",
+    ]
+    fit_on_two_ranks(*maml)
+    lit_lul(*maml, "--data.sizes.cohorts=2")
+    one, two = (run_folder / "runs" / "maml" / f"version_{run}" for run in (0, 1))
+    check_close(one, two)
+
+
 @pytest.mark.parametrize("rank", ["0", "1"])
 def test_error_of_one_rank_ends_all_in_one_line(run_folder: Path, rank: str) -> None:
     """Also where this is the process that has started the other, by Lightning's launcher."""

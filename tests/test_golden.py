@@ -10,7 +10,7 @@ from lit_lul.estimators.truncated_backprop import TruncatedBackprop
 from lit_lul.learners.learner import Batch
 from lit_lul.learners.update_rule import UnsupervisedUpdate
 from lit_lul.learners.update_rule.algorithm import UpdateState
-from lit_lul.learners.update_rule.updates import stack_planes
+from lit_lul.learners.update_rule.updates import PlaneSum
 from lit_lul.objectives.few_shot_ridge import FewShotRidge
 from lit_lul.trees import tensors_of
 
@@ -54,15 +54,17 @@ def test_first_step() -> None:
         low_rank = rule.readouts.products(
             rule.readouts.below(h[layer - 1]), rule.readouts.above(h[layer])[0]
         )
-        planes = stack_planes(
+        planes = PlaneSum(
             rule.settings,
+            rule.merge,
+            rule.merge_bias,
             state["params"]["weights"][layer - 1],
-            low_rank,
             activations.x[layer - 1].mT,
             activations.x[layer].mT,
         )
-        for i, name in enumerate(rule.settings.plane_names):
-            agree(planes[:, i], f"planes/{layer}/{name}")
+        for name in rule.settings.plane_names:
+            product = low_rank[name]() if name in low_rank else None
+            agree(planes.plane(name, product), f"planes/{layer}/{name}")
         agree(update.weights[layer - 1], f"delta_W/{layer}")
         agree(update.biases[layer - 1], f"delta_b/{layer}")
 

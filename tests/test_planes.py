@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from lit_lul.errors import InvalidInput
 from lit_lul.learners.learner import Batch
@@ -109,6 +111,32 @@ def test_tasks_at_once_equal_tasks_alone(form: dict[str, Any]) -> None:
         alone = rule.step(NETWORK, part, Batch(x[one]))
         for (_, ours), (_, theirs) in zip(tensors_of(together), tensors_of(alone), strict=True):
             torch.testing.assert_close(ours[one], theirs)
+
+
+class Largest(TorchDispatchMode):
+    """The number of elements of the largest tensor that an operation returns."""
+
+    def __init__(self) -> None:
+        # torch leaves this constructor without types
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.elements = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        sizes = [t.numel() for t in tree_leaves(result) if isinstance(t, Tensor)]
+        self.elements = max(self.elements, *sizes, 0)
+        return result
+
+
+@pytest.mark.parametrize("form", [{}, PAPER])
+def test_planes_do_not_exist_at_once(form: dict[str, Any]) -> None:
+    rule, wide = make_rule(**form), MLP((5, 200, 200, 3))
+    state = rule.start(wide, 1, torch.Generator().manual_seed(0))
+    with torch.no_grad(), Largest() as largest:
+        rule.step(wide, state, Batch(torch.rand(1, 2, 5, dtype=torch.float64)))
+    assert largest.elements == 200 * 200, "one weight matrix"
 
 
 def test_a_start_is_the_networks_own_and_the_generator_decides_it() -> None:

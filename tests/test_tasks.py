@@ -1,6 +1,7 @@
 """Sources of tasks, and the stream of cohorts."""
 
 from collections import Counter
+from dataclasses import replace
 from itertools import islice, pairwise
 from typing import Any, get_args
 
@@ -20,6 +21,7 @@ from lit_lul.tasks.plan import Plan
 from lit_lul.tasks.sizes import Sizes
 from lit_lul.tasks.source import STEPS_AT_ONCE, Seeds, TaskSource
 from lit_lul.tasks.stream import TaskStream
+from lit_lul.tasks.synthetic_tasks import SyntheticTasks
 from lit_lul.tasks.transforms import ExampleMask, Inversion, Permutation, Placement
 from lit_lul.training.datamodule import TaskDataModule
 from lit_lul.training.truncations import realise
@@ -252,6 +254,33 @@ def test_learners_see_the_batches_that_they_learn_from(images: ImageSet) -> None
         assert torch.equal(batch.y, support.labelled.support_y[0])
 
 
+@pytest.mark.parametrize("queries", [None, 1, 5])
+def test_support_and_query_have_their_examples_of_each_class(
+    images: ImageSet, queries: int | None
+) -> None:
+    sizes = replace(SIZES, queries_per_class=queries).sample(np.random.default_rng(0))
+    sources = [
+        ClassTasks("grey", images, range(8), [3], 1.0, []),
+        SyntheticTasks(inputs=[9], ways=(3, 3)).load("rows", None)[0],
+    ]
+    for source in sources:
+        plan = source.plan(source.families[0], 1, sizes, Seeds([0, 1], [0, 2]))
+        _, labelled = source.realise(plan, torch.device("cpu"))
+        for x, y, expected in (
+            (labelled.support_x, labelled.support_y, 3),
+            (labelled.query_x, labelled.query_y, queries or 3),
+        ):
+            assert (y.sum(-2) == expected).all() and x.shape[:3] == y.shape[:3]
+        every = torch.cat([labelled.support_x, labelled.query_x], -2)[0, 0]
+        assert (torch.cdist(every, every) == 0).sum() == len(every), "none twice"
+
+
+def test_problems_without_inner_steps_are_always_new(images: ImageSet) -> None:
+    taken = plans(make_stream(images, unroll_length=UnrollLength((0, 0), (0, 0), 1)), 9)
+    assert all(plan.fresh and steps_of(plan) == 0 for plan in taken)
+    assert len({plan.start_seed for plan in taken}) == 9
+
+
 def test_support_examples_of_several_draws_are_refused(images: ImageSet) -> None:
     (plan,) = plans(make_stream(images), 1)
     with pytest.raises(InvalidInput, match=r"data.sizes.draws 2: .* expects 1"):
@@ -303,12 +332,13 @@ def test_training_never_sees_held_out_characters() -> None:
     [
         (lambda images: plans(make_stream(images, sizes=Sizes(labels_per_class=5)), 1), "'a'"),
         (lambda _: Sizes(tasks=0), "tasks 0"),
+        (lambda _: Sizes(queries_per_class=0), "queries_per_class 0"),
         (lambda _: MLPs(hidden_layers=(0, 2)), "hidden_layers"),
         (lambda _: MLPs(activation="gelu"), "gelu"),
         (lambda _: GlyphTasks(ways=[1]), "ways"),
         (lambda _: GlyphTasks(held_out=2), "held_out"),
         (lambda _: GlyphTasks(side=8, held_out=0.0).load("glyphs", None), "0 to draw"),
-        (lambda _: TaskDataModule(validation_steps=0), "validation_steps"),
+        (lambda _: TaskDataModule(validation_steps=-1), "validation_steps"),
     ],
 )
 def test_bad_settings_are_named(make: Any, culprit: str, images: ImageSet) -> None:

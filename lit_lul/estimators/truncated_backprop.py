@@ -55,6 +55,11 @@ class TruncatedBackprop(Estimator):
             state = unroll(learner, network, state, islice(batches, every), self.recompute)
             scores.append(objective(network, learner.parameters_of(state), truncation.labelled))
         score, loss = scores[-1], torch.stack([score.loss for score in scores]).mean()
+        if not loss.requires_grad:
+            raise InvalidInput(
+                f"{type(learner).__name__}: expected a loss that depends on θ; where θ is only the "
+                "initial φ, data.problem_length must not exceed data.unroll_length"
+            )
         parts = torch.autograd.grad(loss, list(learner.parameters()), materialize_grads=True)
         return Outcome(
             flatten(parts), detached_copy(state), Score(*(part.detach() for part in score))

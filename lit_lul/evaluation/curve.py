@@ -13,7 +13,7 @@ from lit_lul.evaluation.draws import Draws
 from lit_lul.evaluation.held_out import HeldOut, Protocol
 from lit_lul.evaluation.held_out_data import HeldOutData
 from lit_lul.evaluation.probes import probe, ridge_of
-from lit_lul.evaluation.rollout import rollout
+from lit_lul.evaluation.rollout import check_unlabelled, rollout
 from lit_lul.learners.learner import Learner
 from lit_lul.networks.mlp import MLP
 from lit_lul.networks.network import Network, Params
@@ -71,8 +71,10 @@ def roll_out_draws(
         numbers: numbers of the draws.
 
     Raises:
-        InvalidInput: when a class has too few examples, or the learner cannot train the network.
+        InvalidInput: when a class has too few examples, or the learner cannot train the network or
+            needs labels.
     """
+    check_unlabelled(learner)
     draws = Draws(data, held_out, numbers, next(learner.parameters()))
     network = held_out.networks.at(0.5, data.x.shape[1], learner.embedding_units)
     learner.check(network)

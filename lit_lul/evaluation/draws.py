@@ -50,9 +50,10 @@ class Draws:
         device = like.device
         self._unlabelled = data.unlabelled.to(device)
         inputs, n = data.x.shape[1], len(data.unlabelled)
-        self.permutation = torch.from_numpy(
-            np.stack([rng.permutation(inputs) for rng in self._rngs])
-        ).to(device)
+        orders = np.stack([rng.permutation(inputs) for rng in self._rngs])
+        if not held_out.permuted:
+            orders = np.sort(orders)
+        self.permutation = torch.from_numpy(orders).to(device)
         sides = [
             data.sample_rows(held_out.labels_per_class, held_out.tests_per_class, rng)
             for rng in self._rngs

@@ -68,6 +68,8 @@ class HeldOut:
     """Largest number of test examples of each class in a draw."""
     draws: int = 10
     """Number of draws, each with a new network, permutation of the inputs and labels."""
+    permuted: bool = True
+    """Whether every draw permutes the inputs; rules are trained on permuted ones (section 4.2)."""
     seed: int = 0
     """Determines the draws."""
 

@@ -10,6 +10,7 @@ from lit_lul.tasks.glyph_tasks import GlyphTasks
 from lit_lul.tasks.transforms import Distortion, Elastic
 from lit_lul.tasks.transforms.pipeline import Pipeline
 
+SEEN_SEED = 0
 UNLABELLED, LABELLED = 200, 60
 """Images per character."""
 THIN = 0.5
@@ -18,14 +19,20 @@ DISTORTION, BEND = 0.2, 0.12
 """Entries of linear distortions, and moves of control points as a share of the side."""
 
 
-def glyphs(side: int = 14) -> HeldOutData:
+def glyphs(side: int = 14, seen: bool = False) -> HeldOutData:
     """Characters kept for validation, side × side; every example is distorted and bent on its own.
 
     Unlabelled and labelled examples are made of different images of a character.
+
+    Args:
+        side: height and width in pixels.
+        seen: whether to take as many of the characters that meta-training sees instead.
     """
-    _, validation = GlyphTasks(side=side).load("glyphs", None)
+    training, validation = GlyphTasks(side=side).load("glyphs", None)
     assert validation is not None  # all characters are used
     images, pool = validation.images, np.sort(validation.pool)
+    if seen:
+        pool = np.random.default_rng(SEEN_SEED).permutation(training.pool)[: len(pool)]
     thin = [_thin_rows(images, int(c)) for c in pool]
     unlabelled, labelled = (
         _examples(images, torch.stack([rows[half::2] for rows in thin]), per_class, half)

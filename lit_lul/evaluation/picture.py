@@ -13,6 +13,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.typing import ColorType
+from numpy.typing import NDArray
 from PIL import Image
 from sklearn.decomposition import PCA
 from torch import Tensor
@@ -54,19 +55,35 @@ def draw_receptive_fields(weights: Tensor, image_shape: tuple[int, int, int]) ->
         weights: (N_0, N_1), inputs in the order of an image's pixels.
         image_shape: channels, height and width.
     """
-    channels, height, width = image_shape
-    fields = weights.T[: GRID**2].reshape(-1, *image_shape)
-    low, high = fields.amin((1, 2, 3), keepdim=True), fields.amax((1, 2, 3), keepdim=True)
-    tiles = torch.ones(GRID**2, channels, height + 1, width + 1)  # one image: axes are slow
-    tiles[: len(fields), :, :height, :width] = (fields - low) / (high - low).clamp(min=1e-12)
-    rows = tiles.unflatten(0, (GRID, GRID)).permute(0, 3, 1, 4, 2)
-    mosaic = rows.reshape(GRID * (height + 1), GRID * (width + 1), channels).squeeze(-1)
+    mosaic = tile_receptive_fields(weights, image_shape, GRID)
     figure = Figure(figsize=(6, 6), layout="constrained")
     axes = figure.add_subplot()
     axes.axis("off")
-    axes.imshow(mosaic.numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axes.imshow(mosaic, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     figure.suptitle("first-layer receptive fields")
     return figure
+
+
+def tile_receptive_fields(
+    weights: Tensor, image_shape: tuple[int, int, int], grid: int
+) -> NDArray[np.float32]:
+    """Incoming weights of the first grid² units as one image, each scaled to 0 to 1 separately.
+
+    Args:
+        weights: (N_0, N_1), inputs in the order of an image's pixels.
+        image_shape: channels, height and width.
+        grid: units in a row of the image.
+    """
+    channels, height, width = image_shape
+    fields = weights.T[: grid**2].reshape(-1, *image_shape)
+    low, high = fields.amin((1, 2, 3), keepdim=True), fields.amax((1, 2, 3), keepdim=True)
+    tiles = torch.ones(grid**2, channels, height + 1, width + 1)  # one image: axes are slow
+    tiles[: len(fields), :, :height, :width] = (fields - low) / (high - low).clamp(min=1e-12)
+    rows = tiles.unflatten(0, (grid, grid)).permute(0, 3, 1, 4, 2)
+    mosaic: NDArray[np.float32] = (
+        rows.reshape(grid * (height + 1), grid * (width + 1), channels).squeeze(-1).numpy()
+    )
+    return mosaic
 
 
 def draw_embedding(embedding: Tensor, labels: Tensor) -> Figure:

@@ -13,9 +13,11 @@ READY_MADE: dict[str, Callable[[], HeldOutData]] = {
     "wine": wine,
     "breast_cancer": breast_cancer,
     "moons": moons,
+    "moons-thin": partial(moons, noise=0.05),
     "blobs": blobs,
     "topics": topics,
     "glyphs": glyphs,
+    "glyphs-seen": partial(glyphs, seen=True),
     **{f"prior-{number}": partial(world, number) for number in range(WORLDS)},
 }
 """Loaders by the name that a configuration gives as `dataset`."""

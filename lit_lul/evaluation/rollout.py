@@ -5,8 +5,22 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
+from lit_lul.errors import InvalidInput
 from lit_lul.learners.learner import Batch, Learner, State
 from lit_lul.networks.network import Network
+
+
+def check_unlabelled(learner: Learner) -> None:
+    """Check that a learner needs no labels, so that it can be applied to rows without.
+
+    Raises:
+        InvalidInput: when it does.
+    """
+    if learner.learns_from != "unlabelled":
+        raise InvalidInput(
+            f"{type(learner).__name__} learns from labels: held-out curves (none: held_out: {{}}), "
+            "predict, transformers and reports expect a learner without"
+        )
 
 
 def rollout(

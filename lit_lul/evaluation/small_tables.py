@@ -26,9 +26,9 @@ def breast_cancer() -> HeldOutData:
     return _table(*load_breast_cancer(return_X_y=True))
 
 
-def moons() -> HeldOutData:
+def moons(noise: float = 0.15) -> HeldOutData:
     """2,000 points in two interleaved half circles, two inputs."""
-    return _table(*make_moons(2000, noise=0.15, random_state=0))
+    return _table(*make_moons(2000, noise=noise, random_state=0))
 
 
 def blobs() -> HeldOutData:

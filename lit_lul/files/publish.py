@@ -6,7 +6,7 @@ from yaml import YAMLError
 
 from lit_lul.errors import InvalidInput
 from lit_lul.files.hub import CARD, THETA, client, reason_of
-from lit_lul.files.theta import load_rule, rule_path
+from lit_lul.files.theta import load_learner, rule_path
 
 FRONT_MATTER = ("license", "library_name", "tags", "datasets", "metrics")
 """Keys of a card's YAML front matter; all must be there, and `datasets` may be an empty list."""
@@ -33,11 +33,11 @@ def push_rule(
         `org/name@commit`, which `load_rule` takes.
 
     Raises:
-        InvalidInput: when the file is no rule, the card lacks something, or the hub refuses.
+        InvalidInput: when the file is no learner, the card lacks something, or the hub refuses.
     """
     hub, failures = client("push_rule")
     theta = rule_path(rule)
-    load_rule(theta)
+    load_learner(theta)
     text = read_card(theta.with_suffix(".md") if card is None else Path(card))
     api = hub.HfApi(library_name="lit_lul")
     files = {THETA: theta.read_bytes(), CARD: text.encode()}

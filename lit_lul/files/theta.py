@@ -18,6 +18,7 @@ __all__ = [
     "FORMAT",
     "PRETRAINED",
     "Stored",
+    "available_learners",
     "available_rules",
     "check_same",
     "check_settings",
@@ -82,8 +83,8 @@ def load_learner(name_or_path: Path | str) -> Learner:
     are missing because they are newer than the file get the value that preserves its behaviour.
 
     Args:
-        name_or_path: the name of a shipped rule, see `available_rules`; a file; or a rule on the
-            Hugging Face hub, as `org/name` or `org/name@revision`.
+        name_or_path: the name of a shipped learner, see `available_learners`; a file; or one on
+            the Hugging Face hub, as `org/name` or `org/name@revision`.
 
     Raises:
         InvalidInput: when no such rule ships or is on the hub, when the file is missing, truncated,
@@ -100,8 +101,19 @@ def load_learner(name_or_path: Path | str) -> Learner:
     return learner
 
 
-load_rule = load_learner
-"""The same function by the name used for rules."""
+def load_rule(name_or_path: Path | str) -> Learner:
+    """Load a rule: as `load_learner`, for learners that need no labels.
+
+    Raises:
+        InvalidInput: in the cases of `load_learner`, and for a learner that needs labels.
+    """
+    learner = load_learner(name_or_path)
+    if learner.learns_from != "unlabelled":
+        raise InvalidInput(
+            f"{name_or_path}: {type(learner).__name__} learns from labels, expected a rule that "
+            f"needs none, such as {', '.join(available_rules())}"
+        )
+    return learner
 
 
 def stored_settings(name_or_path: Path | str) -> Stored:
@@ -191,22 +203,31 @@ def _settings(source: Path | str, name: str, stored: Mapping[str, Any]) -> Any:
         raise InvalidInput(f"{source}: invalid settings of {name} ({error})") from error
 
 
-def available_rules() -> list[str]:
-    """Names of the shipped rules, in alphabetical order."""
+def available_learners() -> list[str]:
+    """Names of all shipped learners, in alphabetical order."""
     return sorted(path.stem for path in PRETRAINED.glob("*.safetensors"))
+
+
+def available_rules() -> list[str]:
+    """Names of the shipped rules, the learners that need no labels, in alphabetical order."""
+    return [
+        name
+        for name in available_learners()
+        if LEARNERS[stored_settings(name)[0]].learns_from == "unlabelled"
+    ]
 
 
 def rule_path(name_or_path: Path | str) -> Path:
     """The file of a learner, as `load_learner` finds it.
 
-    In this order: the name of a rule that ships; a file, or a folder with `theta.safetensors`; a
+    In this order: the name of a learner that ships; a file, or a folder with `theta.safetensors`; a
     repository on the hub, whose file is fetched into the cache of `huggingface_hub`.
 
     Raises:
-        InvalidInput: when it is a name and no such rule ships, or it cannot be fetched.
+        InvalidInput: when it is a name and no such learner ships, or it cannot be fetched.
     """
     path = Path(name_or_path)
-    if str(name_or_path) in available_rules():
+    if str(name_or_path) in available_learners():
         return PRETRAINED / f"{path.name}.safetensors"
     if path.is_dir():
         return path / THETA
@@ -216,8 +237,10 @@ def rule_path(name_or_path: Path | str) -> Path:
         return fetch_rule(path.as_posix())
     if path.suffix or len(path.parts) > 1:
         return path
-    shipped = ", ".join(available_rules()) or "none"
+    rules = available_rules()
+    others = [name for name in available_learners() if name not in rules]
     raise InvalidInput(
         f"{path}: expected a .safetensors file, org/name on the Hugging Face hub, or one of the "
-        f"rules that ship: {shipped}"
+        f"rules that ship: {', '.join(rules) or 'none'}"
+        + (f"; or a learner from labels: {', '.join(others)}" if others else "")
     )

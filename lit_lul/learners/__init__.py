@@ -1,15 +1,37 @@
 """Learners: modules with meta-parameters θ. Importing this registers all of them."""
 
+from lit_lul.learners.gradient_descent import (
+    ANIL,
+    MAML,
+    GradientDescent,
+    MAMLSettings,
+    MetaSGD,
+    MetaSGDSettings,
+)
 from lit_lul.learners.hebbian import HebbianRule, HebbianSettings
+from lit_lul.learners.learned_start import LearnedStart, StartSettings
 from lit_lul.learners.learner import LEARNERS, Batch, Learner, State, register
+from lit_lul.learners.lstm_optimizer import LSTMOptimizer, LSTMSettings
+from lit_lul.learners.prototypical import PrototypicalNetwork
 from lit_lul.learners.update_rule import UnsupervisedUpdate, UpdateSettings
 
 __all__ = [
+    "ANIL",
     "LEARNERS",
+    "MAML",
     "Batch",
+    "GradientDescent",
     "HebbianRule",
     "HebbianSettings",
+    "LSTMOptimizer",
+    "LSTMSettings",
+    "LearnedStart",
     "Learner",
+    "MAMLSettings",
+    "MetaSGD",
+    "MetaSGDSettings",
+    "PrototypicalNetwork",
+    "StartSettings",
     "State",
     "UnsupervisedUpdate",
     "UpdateSettings",

@@ -4,10 +4,10 @@ Shapes: T tasks, B examples, N_l units of layer l = 0..L (N_0 inputs, N_L = E, t
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from itertools import pairwise
-from typing import TypedDict
+from typing import ClassVar, TypedDict
 
 import torch
 import torch.nn.functional as F
@@ -80,6 +80,8 @@ class MLP(Network):
     """One of `ACTIVATIONS`, used in every layer, the top one included."""
     batch_norm: bool = True
     """Whether layers are normalised; the paper's are."""
+    linear_head: ClassVar[bool] = False
+    """Whether the top layer is W x + b alone, without batch norm and nonlinearity."""
 
     def __post_init__(self) -> None:
         if len(self.sizes) < 2 or min(self.sizes) < 1:
@@ -143,6 +145,10 @@ class MLP(Network):
                 zip(params["weights"], params["biases"], strict=True)
             ):
                 m = xs[-1] @ weight
+                if self.linear_head and layer + 2 == len(self.sizes):
+                    zs.append(m + bias.unsqueeze(-2))
+                    xs.append(zs[-1])
+                    break
                 if not self.batch_norm:
                     mean = m.new_zeros(*m.shape[-3:-2], 1, m.shape[-1])
                     variance = torch.ones_like(mean)
@@ -155,6 +161,13 @@ class MLP(Network):
                 zs.append((m - mean) * scale + bias.unsqueeze(-2))
                 xs.append(activation(zs[-1]))
         return Activations(tuple(xs), tuple(zs)), tuple(used)
+
+
+@dataclass(frozen=True)
+class LinearHeadMLP(MLP):
+    """An MLP for classes or targets: its top layer is linear, the others are as in `MLP`."""
+
+    linear_head = True
 
 
 @dataclass(frozen=True)
@@ -187,6 +200,30 @@ class MLPs(Networks):
         """The MLP at a quantile of all MLPs sorted by the cost of an inner step."""
         every = _by_cost(self, inputs, outputs)
         return every[min(int(quantile * len(every)), len(every) - 1)]
+
+
+@dataclass(frozen=True)
+class LinearHeadMLPs(Networks):
+    """One `LinearHeadMLP`.
+
+    Raises:
+        InvalidInput: for a layer without units, or an unknown activation.
+    """
+
+    hidden_units: list[int] = field(default_factory=lambda: [256, 128])
+    """Units of every hidden layer; the linear head comes on top."""
+    activation: str = "relu"
+    """Nonlinearity of the hidden layers: relu, leaky_relu, elu, swish, tanh, sigmoid, ..."""
+    batch_norm: bool = True
+    """Whether hidden layers are normalised."""
+
+    def __post_init__(self) -> None:
+        self.at(0.5, 1, 1)
+
+    def at(self, quantile: float, inputs: int, outputs: int) -> LinearHeadMLP:
+        """The network, whatever the quantile."""
+        sizes = (inputs, *self.hidden_units, outputs)
+        return LinearHeadMLP(sizes, self.activation, self.batch_norm)
 
 
 @cache

@@ -1,7 +1,18 @@
-"""Objectives: scores of a trained network on labelled draws."""
+"""Objectives: scores of trained networks on labelled draws."""
 
 from lit_lul.objectives.few_shot_ridge import FewShotRidge
 from lit_lul.objectives.objective import Labelled, Objective, Score
+from lit_lul.objectives.prototypes import Prototypes
 from lit_lul.objectives.supervised import CrossEntropy, SquaredError
+from lit_lul.objectives.tuned_ridge import TunedRidge
 
-__all__ = ["CrossEntropy", "FewShotRidge", "Labelled", "Objective", "Score", "SquaredError"]
+__all__ = [
+    "CrossEntropy",
+    "FewShotRidge",
+    "Labelled",
+    "Objective",
+    "Prototypes",
+    "Score",
+    "SquaredError",
+    "TunedRidge",
+]

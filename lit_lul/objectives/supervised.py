@@ -41,7 +41,7 @@ class CrossEntropy(Objective):
     def __call__(self, network: Network, params: Params, labelled: Labelled) -> Score:
         """Loss and accuracy of T tasks."""
         other = ~labelled.is_class.unsqueeze(-2)
-        outputs = _outputs(network, params, labelled)
+        outputs = predict(network, params, labelled.query_x, labelled.query_y)
         logits = outputs.masked_fill(other, torch.finfo(outputs.dtype).min)
         y = labelled.query_y.masked_fill(other, 0.0)
         hits = (logits.argmax(-1) == y.argmax(-1)).to(outputs.dtype).mean(-1)
@@ -57,16 +57,21 @@ class SquaredError(Objective):
 
     def __call__(self, network: Network, params: Params, labelled: Labelled) -> Score:
         """Loss of T tasks."""
-        loss = squared_error(_outputs(network, params, labelled), labelled.query_y).mean(0)
+        outputs = predict(network, params, labelled.query_x, labelled.query_y)
+        loss = squared_error(outputs, labelled.query_y).mean(0)
         return Score(loss, torch.zeros_like(loss))
 
 
-def _outputs(network: Network, params: Params, labelled: Labelled) -> Tensor:
-    """The first C outputs for the query examples, (R, T, K', C)."""
-    columns = labelled.query_y.shape[-1]
+def predict(network: Network, params: Params, x: Tensor, y: Tensor) -> Tensor:
+    """The network's predictions (..., T, K, C) of targets y (..., T, K, C): its first C outputs.
+
+    Raises:
+        InvalidInput: when the network has fewer outputs.
+    """
+    columns = y.shape[-1]
     if network.outputs < columns:
         raise InvalidInput(
             f"network with {network.outputs} outputs: tasks with {columns} target columns expect "
             "as many, or more"
         )
-    return network.embed(params, labelled.query_x)[..., :columns]
+    return network.embed(params, x)[..., :columns]

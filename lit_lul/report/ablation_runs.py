@@ -100,7 +100,7 @@ def find_runs(folders: Sequence[str]) -> list[AblationRun]:
     return list(found.values())
 
 
-def measure_run(run: AblationRun, data: HeldOutData, file: RowFile) -> Row:
+def measure_run(run: AblationRun, data: HeldOutData, file: RowFile[Row]) -> Row:
     """Accuracy before and after inner steps, and the mean |correlation| of the embedding's units.
 
     What the file has is not measured again. The correlation is that of the first draw's query.

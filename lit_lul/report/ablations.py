@@ -70,7 +70,7 @@ def ablations(runs: list[str], out: Path = Path("docs/ablations.md")) -> None:
     if out.suffix != ".md":
         raise InvalidInput(f"--out {out}: expected a name that ends in .md")
     found = find_runs(runs)
-    file = RowFile("ablations", out.with_suffix("") / "runs.json")
+    file = RowFile("ablations", out.with_suffix("") / "runs.json", Row)
     data, console = HELD_OUT.load(None), Console(stderr=True)
     measured: dict[str, dict[int, Measured]] = {}
     for run in track(found, "Runs", console=console):

@@ -108,9 +108,10 @@ with C chosen for every draw and method from {penalties} by {FOLDS}-fold cross-v
 labels. Nothing was tuned on these datasets: sizes are round numbers, or those of papers.
 
 - *PCA*, *ICA* and *NMF* have {COMPONENTS} components, *whitened PCA* {COMPONENTS} or
-  {MORE_COMPONENTS}, the *dictionary* {MORE_COMPONENTS} atoms, learned from {DICTIONARY_ROWS:,} rows;
-  *k-means* and *SoftHebb* have {CENTROIDS} units with triangle activation. *SoftHebb* is a plasticity
-  designed by hand: units compete for a row, and each moves towards it by its share.
+  {MORE_COMPONENTS}. The *dictionary* has {MORE_COMPONENTS} atoms, learned from
+  {DICTIONARY_ROWS:,} rows; *k-means* and *SoftHebb* have {CENTROIDS} units with triangle
+  activation. *SoftHebb* is a plasticity designed by hand: units compete for a row, and each moves
+  towards it by its share.
 - *Denoising* autoencoder, *contrastive* (SCARF) and *VICReg* train the network that rules train
   (`{held_out.networks}`), by {STEPS:,} steps of Adam on minibatches of {held_out.batch_size} rows
   in which {CORRUPTED:.0%} of the inputs are replaced by those of other rows. Rules take

@@ -6,6 +6,8 @@ from jsonargparse import ArgumentParser
 
 from lit_lul.report.ablations import ablations
 from lit_lul.report.baselines import baselines
+from lit_lul.report.figures.command import figures
+from lit_lul.report.optimizers import optimizers
 from lit_lul.report.prior import prior
 from lit_lul.report.results import results
 from lit_lul.report.suite import suite
@@ -13,14 +15,16 @@ from lit_lul.report.suite import suite
 COMMANDS: dict[str, Callable[..., None]] = {
     "suite": suite,
     "results": results,
+    "figures": figures,
     "prior": prior,
     "baselines": baselines,
     "ablations": ablations,
+    "optimizers": optimizers,
 }
 LISTS = {
     "rules": "shipped rules or files of θ",
     "runs": "folders of sweeps that have run",
-    "only": "measure only these datasets",
+    "only": "measure only these datasets, problems, figures or panels",
     "datasets": "measure only these datasets",
 }
 """Options that take several values, with their help."""

@@ -45,7 +45,7 @@ class Dataset:
     _data: HeldOutData | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        self._file = RowFile(self.name, self.path)
+        self._file = RowFile(self.name, self.path, Row)
 
     @property
     def protocol(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import torch
 
 from lit_lul.errors import InvalidInput
 from lit_lul.evaluation.held_out_curve import UNTRAINED_SEED
-from lit_lul.files.theta import load_learner
+from lit_lul.files.theta import load_rule
 from lit_lul.learners.learner import Learner
 
 UNTRAINED = "untrained rule"
@@ -21,10 +21,10 @@ def load_learners(names: Sequence[str], taken: Collection[str]) -> dict[str, Lea
         taken: names of the report's other columns.
 
     Raises:
-        InvalidInput: for a file that is missing or invalid, two of the same name, or different
-            embedding widths.
+        InvalidInput: for a file that is missing or invalid or of a learner from labels, two of the
+            same name, or different embedding widths.
     """
-    rules = {Path(name).stem: load_learner(name) for name in names}
+    rules = {Path(name).stem: load_rule(name) for name in names}
     if len(rules) < len(names) or rules.keys() & {*taken, UNTRAINED}:
         raise InvalidInput(f"--rules {' '.join(names)}: expected files with names of their own")
     widths = sorted({rule.embedding_units for rule in rules.values()})
@@ -34,14 +34,15 @@ def load_learners(names: Sequence[str], taken: Collection[str]) -> dict[str, Lea
     for name, rule in rules.items():
         if not any(_same_kind(rule, other) for other in kinds.values()):
             kinds[f"{UNTRAINED} ({name})" if kinds else UNTRAINED] = rule
-    return {name: _untrained(rule) for name, rule in kinds.items()} | rules
+    return {name: untrained(rule) for name, rule in kinds.items()} | rules
 
 
 def _same_kind(one: Learner, other: Learner) -> bool:
     return type(one) is type(other) and one.settings == other.settings
 
 
-def _untrained(rule: Learner) -> Learner:
+def untrained(rule: Learner) -> Learner:
+    """A learner of the same class and settings with θ as it is initialised."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(UNTRAINED_SEED)
         return type(rule)(rule.settings)

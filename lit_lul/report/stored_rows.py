@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -48,25 +48,42 @@ class Row:
         return Row(self.key, self.steps[:1], {p: a[:1] for p, a in self.accuracy.items()})
 
 
-class RowFile:
+@dataclass(frozen=True)
+class Numbers:
+    """Other numbers of one measurement.
+
+    Attributes:
+        key: hash of everything that the numbers depend on, except the dataset's content.
+        values: JSON values by name.
+    """
+
+    key: str
+    values: dict[str, Any]
+
+
+R = TypeVar("R", Row, Numbers)
+
+
+class RowFile(Generic[R]):
     """The rows of one dataset in a JSON file, rewritten after every measurement.
 
     Args:
         name: name of the dataset.
         path: the file.
+        kind: class of the rows.
 
     Raises:
         InvalidInput: when the file exists and is not such a file.
     """
 
-    def __init__(self, name: str, path: Path) -> None:
+    def __init__(self, name: str, path: Path, kind: type[R]) -> None:
         self.name, self.path = name, path
-        self._rows: dict[str, Row] = {}
+        self._rows: dict[str, R] = {}
         if not path.exists():
             return
         try:
             rows = json.loads(path.read_text())["rows"]
-            self._rows = {name: Row(**row) for name, row in rows.items()}
+            self._rows = {name: kind(**row) for name, row in rows.items()}
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise InvalidInput(f"{path}: expected rows of {name}; remove it") from error
 
@@ -74,12 +91,16 @@ class RowFile:
         """Whether there is a row of a name with a key."""
         return name in self._rows and self._rows[name].key == key
 
-    def select(self, keys: Mapping[str, str]) -> dict[str, Row] | None:
+    def select(self, keys: Mapping[str, str]) -> dict[str, R] | None:
         """Rows by name; None if one is missing or has another key."""
-        current = {name: self._rows[name] for name, key in keys.items() if self.has(name, key)}
+        current = self.current(keys)
         return current if len(current) == len(keys) else None
 
-    def keep(self, name: str, row: Row, protocol: object) -> None:
+    def current(self, keys: Mapping[str, str]) -> dict[str, R]:
+        """Those rows by name that have their keys."""
+        return {name: self._rows[name] for name, key in keys.items() if self.has(name, key)}
+
+    def keep(self, name: str, row: R, protocol: object) -> None:
         """Add a row, and write the file, with a protocol in JSON values for its readers."""
         self._rows[name] = row
         rows = {name: vars(row) for name, row in self._rows.items()}

@@ -1,8 +1,6 @@
 """The command `report suite`: rules and baselines on the datasets of the suite."""
 
 import shlex
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
@@ -14,6 +12,7 @@ from lit_lul.report.stored_rows import DEVICE
 from lit_lul.report.suite_config import Half, load_suite, quick_look
 from lit_lul.report.suite_page import SuitePage, write_suite
 from lit_lul.report.suite_rows import Entry
+from lit_lul.report.time_left import time_left
 
 
 def suite(
@@ -64,7 +63,7 @@ def suite(
     command += ["--half", half, "--config", str(config), "--out", str(out), *["--quick"] * quick]
     sources = {name: entry.source for name, entry in entries.items()}
     missing: dict[str, str] = {}
-    tell = _progress(sum(entries[name].work(learners) for name in only or entries), console)
+    tell = time_left(sum(entries[name].work(learners) for name in only or entries), console)
     for name in only or entries:
         try:
             data = entries[name].load()
@@ -77,16 +76,3 @@ def suite(
         page = SuitePage(shlex.join(command), half, chosen, units, sources, rows, missing)
         write_suite(page, out)
     console.print(f"suite in {out}")
-
-
-def _progress(total: int, console: Console) -> Callable[[str, int], None]:
-    """A function that prints what has been done, and the time left for a total of inner steps."""
-    done, start = 0, time.monotonic()
-
-    def tell(what: str, steps: int) -> None:
-        nonlocal done
-        done += steps
-        left = (time.monotonic() - start) * (total / done - 1) / 60 if done else 0
-        console.print(f"{what}, about {left:.0f} minutes left" if left else what)
-
-    return tell

@@ -53,7 +53,7 @@ class Entry:
     baselines: Sequence[str] = MORE_BASELINES
 
     def __post_init__(self) -> None:
-        self._file = RowFile(self.name, self.path)
+        self._file = RowFile(self.name, self.path, Row)
 
     @property
     def source(self) -> str:

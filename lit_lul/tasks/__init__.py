@@ -2,7 +2,15 @@
 
 from lit_lul.tasks.glyph_tasks import GlyphTasks
 from lit_lul.tasks.image_tasks import ImageTasks
+from lit_lul.tasks.quadratic_tasks import QuadraticTasks
 from lit_lul.tasks.source import Source, TaskSource
 from lit_lul.tasks.synthetic_tasks import SyntheticTasks
 
-__all__ = ["GlyphTasks", "ImageTasks", "Source", "SyntheticTasks", "TaskSource"]
+__all__ = [
+    "GlyphTasks",
+    "ImageTasks",
+    "QuadraticTasks",
+    "Source",
+    "SyntheticTasks",
+    "TaskSource",
+]

@@ -1,6 +1,6 @@
 """Tasks of a few classes of an image set: learners see images, objectives their classes.
 
-Shapes: U inner steps, T tasks, B examples, R draws, K labelled examples of one side.
+Shapes: U inner steps, T tasks, B examples, R draws, K labelled examples.
 """
 
 from collections.abc import Sequence
@@ -57,10 +57,10 @@ class ClassTasks(TaskSource):
 
     def plan(self, family: Family, steps: int, sizes: ProblemSizes, seeds: Seeds) -> Tree:
         """Draw classes, transforms and the rows of the images."""
-        self._check_labels(sizes.labels_per_class)
+        self._check_labels(sizes)
         of_tasks = np.random.default_rng(seeds.tasks)
         rng = np.random.default_rng(seeds.truncation)
-        tasks, ways, k = sizes.tasks, family.ways, sizes.labels_per_class
+        tasks, ways = sizes.tasks, family.ways
         every = min(round(ways * sizes.classes), len(self.pool))  # of unlabelled examples
         with_others = np.stack([of_tasks.permutation(self.pool)[:every] for _ in range(tasks)])
         classes = with_others[:, :ways]
@@ -71,15 +71,14 @@ class ClassTasks(TaskSource):
         chosen = np.take_along_axis(with_others[None], members, axis=2)
         rows = start[chosen] + rng.integers(count[chosen])
         counts = np.broadcast_to(count[classes], (sizes.draws, tasks, ways))
-        labelled = start[classes][..., None] + distinct(counts, 2 * k, rng)
-        labelled = labelled.reshape(sizes.draws, tasks, ways, 2, k).swapaxes(2, 3)
+        every_label = sizes.labels_per_class + sizes.queries
+        labelled = start[classes][..., None] + distinct(counts, every_label, rng)
         return {
             "ways": ways,
             "transforms": self.pipeline.sample_tasks(described, seeds.tasks),
             "members": torch.from_numpy(members),
             "rows": torch.from_numpy(rows),
-            "labelled_members": torch.from_numpy(np.tile(np.arange(ways).repeat(k), 2)),
-            "labelled_rows": torch.from_numpy(labelled.reshape(sizes.draws, tasks, -1)),
+            **labelled_sides(labelled, sizes.labels_per_class),
             "seeds": [int(s) for s in rng.integers(2**31, size=2)],
         }
 
@@ -110,7 +109,7 @@ class ClassTasks(TaskSource):
         x, targets = self.pipeline.realise(
             *self._on_device, rows, members.expand(rows.shape), plan["transforms"], seed
         )
-        tasks, k = rows.shape[1], rows.shape[2] // 2
+        tasks, k = rows.shape[1], plan["support"]
         y = one_hot(members, ways).expand(*rows.shape, ways)
         is_class = torch.ones(tasks, ways, dtype=torch.bool, device=x.device)
         is_target = is_class
@@ -121,14 +120,37 @@ class ClassTasks(TaskSource):
             is_class = torch.cat([is_class, torch.zeros_like(has)], dim=-1)
         return Labelled(x[:, :, :k], y[:, :, :k], x[:, :, k:], y[:, :, k:], is_class, is_target)
 
-    def _check_labels(self, labels_per_class: int) -> None:
+    def _check_labels(self, sizes: ProblemSizes) -> None:
         count = self.images.class_sizes.numpy()
         poorest = int(self.pool[count[self.pool].argmin()])
-        if count[poorest] < 2 * labels_per_class:
+        needed = sizes.labels_per_class + sizes.queries
+        if count[poorest] < needed:
             raise InvalidInput(
                 f"{self.name}: class {self.images.class_names[poorest]!r} has {count[poorest]} "
-                f"images, {labels_per_class} labels per class need {2 * labels_per_class}"
+                f"images, {sizes.labels_per_class} labels per class and {sizes.queries} queries "
+                f"need {needed}"
             )
+
+
+def labelled_sides(rows: np.ndarray, k: int) -> dict[str, Tree]:
+    """The part of a plan about labelled rows: those of the support first, class by class.
+
+    Args:
+        rows: of every class, support and query (R, T, classes, k + queries).
+        k: support rows of each class.
+    """
+    draws, tasks, ways, every = rows.shape
+    sides = [rows[..., :k], rows[..., k:]]
+    classes = np.arange(ways)
+    return {
+        "labelled_members": torch.from_numpy(
+            np.concatenate([classes.repeat(k), classes.repeat(every - k)])
+        ),
+        "labelled_rows": torch.from_numpy(
+            np.concatenate([side.reshape(draws, tasks, -1) for side in sides], axis=2)
+        ),
+        "support": ways * k,
+    }
 
 
 def distinct(counts: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:

@@ -22,6 +22,9 @@ class ImageTasks(Source):
     """The images of training."""
     ways: list[int] | None = None
     """Numbers of classes of a task, equally frequent; null for all classes."""
+    validation_split: str | None = None
+    """Split whose images of the same classes are for validation; null for none, or for the classes
+    of `images.leave_out`."""
     weight: float = 1.0
     """Share of these tasks, relative to the weights of the other sources."""
     transforms: list[Transform] = field(default_factory=list)
@@ -31,12 +34,15 @@ class ImageTasks(Source):
         check_mixture(self.images.dataset, [2] if self.ways is None else self.ways, self.weight)
 
     def load(self, name: str, data_root: str | None) -> tuple[ClassTasks, ClassTasks | None]:
-        """The tasks of training, and of validation if `images.leave_out` is set.
+        """The tasks of training, and of validation if there are classes or a split for it.
 
         Raises:
             InvalidInput: when the dataset cannot be loaded or has too few classes.
         """
         training = self._tasks(name, self.images, data_root)
+        if self.validation_split is not None:
+            split = replace(self.images, split=self.validation_split)
+            return training, self._tasks(name, split, data_root)
         if self.images.leave_out is None:
             return training, None
         return training, self._tasks(name, replace(self.images, held_out=True), data_root)

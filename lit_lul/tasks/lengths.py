@@ -13,11 +13,11 @@ class UnrollLength:
     """Inner steps per truncation, uniform between two bounds that move linearly.
 
     Raises:
-        InvalidInput: for bounds below one or in the wrong order.
+        InvalidInput: for bounds below zero or in the wrong order.
     """
 
     first: tuple[int, int] = (2, 4)
-    """Bounds at outer step 0, both included."""
+    """Bounds at outer step 0, both included; of 0 steps for a learner that needs none."""
     last: tuple[int, int] = (8, 15)
     """Bounds from outer step `over` on."""
     over: int = 50_000
@@ -25,9 +25,9 @@ class UnrollLength:
 
     def __post_init__(self) -> None:
         for low, high in (self.first, self.last):
-            if not 1 <= low <= high:
+            if not 0 <= low <= high:
                 raise InvalidInput(
-                    f"unroll length from {low} to {high}: expected 1 <= lower <= upper bound"
+                    f"unroll length from {low} to {high}: expected 0 <= lower <= upper bound"
                 )
 
     def sample(self, outer_step: int, rng: np.random.Generator) -> int:

@@ -19,13 +19,20 @@ class ProblemSizes(NamedTuple):
     batch_size: int
     """B."""
     labels_per_class: int
-    """Examples of each class in each of the two labelled batches."""
+    """Support examples of each class."""
     draws: int
     """R."""
     classes: float = 1.0
     """Classes among the unlabelled examples, as a multiple of the labelled ones, 1 or more."""
     class_skew: float = 0.0
     """Standard deviation of the logarithm of the classes' frequencies; 0 if all are equal."""
+    queries_per_class: int | None = None
+    """Query examples of each class; None for as many as support examples."""
+
+    @property
+    def queries(self) -> int:
+        """Query examples of each class."""
+        return self.queries_per_class or self.labels_per_class
 
 
 @dataclass(frozen=True)
@@ -43,7 +50,10 @@ class Sizes:
     batch_size: Bounds = 128
     """B, unlabelled examples per task and inner step: a number or bounds."""
     labels_per_class: Bounds = 10
-    """Examples of each class in each of the two labelled batches: a number or bounds."""
+    """Support examples of each class, and query examples if `queries_per_class` is not set: a
+    number or bounds."""
+    queries_per_class: int | None = None
+    """Query examples of each class; null for as many as support examples."""
     draws: int = 5
     """R, draws of the labelled batches that the objective is averaged over (H.2)."""
     other_classes: float = 0.0
@@ -58,6 +68,8 @@ class Sizes:
         for name in ("cohorts", "tasks", "draws"):
             if getattr(self, name) < 1:
                 raise InvalidInput(f"{name} {getattr(self, name)}: expected one or more")
+        if self.queries_per_class is not None and self.queries_per_class < 1:
+            raise InvalidInput(f"queries_per_class {self.queries_per_class}: expected one or more")
         for name in ("batch_size", "labels_per_class"):
             value = getattr(self, name)
             low, high = bounds(value)
@@ -79,6 +91,7 @@ class Sizes:
             self.draws,
             (1 + self.other_classes) ** float(classes),
             self.class_skew * float(skew),
+            self.queries_per_class,
         )
 
 

@@ -91,7 +91,7 @@ class TaskStream:
         self.state = StreamState(state_dict["outer_step"], state_dict["turn"], slots)
 
     def _advance(self, slot: Slot, cohort: int, outer_step: int) -> Plan:
-        fresh = slot.age >= slot.length or slot.family not in self.families
+        fresh = not 0 < slot.age < slot.length or slot.family not in self.families
         if fresh:
             slot.generation, slot.truncation, slot.age = slot.generation + 1, 0, 0
             rng = self._rng(cohort, slot.generation, _LENGTH)

@@ -3,7 +3,7 @@
 What a rule sees of permuted inputs is how they vary together, so tasks need no images. The idea is
 that of TabPFN's prior over tables (Hollmann et al. 2023), the generators are not.
 
-Shapes: U inner steps, T tasks, B examples, R draws, K labelled examples of one side, N_0 inputs.
+Shapes: U inner steps, T tasks, B examples, R draws, K labelled examples, N_0 inputs.
 """
 
 from dataclasses import dataclass, field
@@ -16,14 +16,14 @@ from torch import Tensor
 from lit_lul.data.prior import World, draw_world
 from lit_lul.errors import InvalidInput
 from lit_lul.objectives.objective import Labelled
-from lit_lul.tasks.class_tasks import distinct
+from lit_lul.tasks.class_tasks import distinct, labelled_sides
 from lit_lul.tasks.sizes import ProblemSizes
 from lit_lul.tasks.source import Batches, Family, Seeds, Source, TaskSource, check_mixture, one_hot
 from lit_lul.tasks.unlabelled import draw_members
 from lit_lul.trees import Tree
 
-POOL = 4
-"""Labelled rows that are made per class, as a multiple of those of one side of one draw."""
+POOL = 2
+"""Labelled rows that are made per class, as a multiple of those of one draw."""
 COHORTS_KEPT = 64
 """Cohorts whose generators are kept between truncations."""
 
@@ -50,18 +50,16 @@ class WorldTasks(TaskSource):
         low, high = self.ways
         ways = min(high, int(low * ((high + 1) / low) ** of_tasks.random()))
         classes = round(ways * sizes.classes)
-        tasks, k = sizes.tasks, sizes.labels_per_class
+        tasks, k = sizes.tasks, sizes.labels_per_class + sizes.queries
         weights = np.exp(sizes.class_skew * of_tasks.normal(size=(tasks, classes)))
         members = draw_members(weights, (steps, tasks, sizes.batch_size), rng)
         counts = np.full((sizes.draws, tasks, ways), POOL * k)
-        of_class = distinct(counts, 2 * k, rng) + POOL * k * np.arange(ways)[:, None]
-        labelled = of_class.reshape(sizes.draws, tasks, ways, 2, k).swapaxes(2, 3)
+        labelled = distinct(counts, k, rng) + POOL * k * np.arange(ways)[:, None]
         return {
             "worlds": (family.inputs, ways, classes, tasks, *seeds.tasks),
             "members": torch.from_numpy(members),
             "pool": torch.arange(ways).repeat_interleave(POOL * k),
-            "labelled_rows": torch.from_numpy(labelled.reshape(sizes.draws, tasks, -1)),
-            "labelled_members": torch.arange(ways).repeat_interleave(k).repeat(2),
+            **labelled_sides(labelled, sizes.labels_per_class),
             "seeds": [int(s) for s in rng.integers(2**31, size=2)],
         }
 
@@ -85,7 +83,7 @@ class WorldTasks(TaskSource):
         self, plan: Tree, worlds: list[World], seed: int, device: torch.device
     ) -> Labelled:
         index, members = plan["labelled_rows"], plan["labelled_members"]
-        tasks, k, ways = len(worlds), len(members) // 2, plan["worlds"][1]
+        tasks, k, ways = len(worlds), plan["support"], plan["worlds"][1]
         pool = _rows(worlds, plan["pool"].expand(tasks, -1), seed, device)
         x = pool[torch.arange(tasks, device=device)[:, None], index]
         y = one_hot(members, ways).expand(*index.shape, ways)

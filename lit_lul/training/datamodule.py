@@ -36,10 +36,10 @@ class TaskDataModule(LightningDataModule):
         unroll_length: inner steps of a truncation, as a function of the outer step.
         problem_length: inner steps of a cohort's life, as a function of the outer step.
         validation_cohorts: cohorts that validation and test roll out.
-        validation_steps: inner steps of these rollouts.
+        validation_steps: inner steps of these rollouts; 0 for a learner that needs none.
 
     Raises:
-        InvalidInput: for numbers below one.
+        InvalidInput: for numbers that are too small.
     """
 
     def __init__(
@@ -56,10 +56,10 @@ class TaskDataModule(LightningDataModule):
         validation_steps: int = 50,
     ) -> None:
         super().__init__()
-        if validation_cohorts < 1 or validation_steps < 1:
+        if validation_cohorts < 1 or validation_steps < 0:
             raise InvalidInput(
                 f"{validation_cohorts} validation_cohorts of {validation_steps} validation_steps: "
-                "expected one or more of each"
+                "expected one or more, of zero or more"
             )
         self.embedding_units, self.seed = embedding_units, seed
         self.sources, self.data_root, self.sizes, self.networks = (

@@ -11,6 +11,7 @@ from lit_lul.evaluation.held_out_curve import HeldOutCurve
 from lit_lul.files.atomic import replace_file
 from lit_lul.files.hub import THETA, is_reference
 from lit_lul.files.theta import described
+from lit_lul.learners import LSTMOptimizer
 from lit_lul.tasks import ImageTasks
 from lit_lul.training.loggers import run_folder
 from lit_lul.training.wandb_logger import RunWandbLogger
@@ -19,7 +20,7 @@ TEMPLATE = """\
 ---
 license: unknown
 library_name: lit_lul
-tags: [meta-learning, unsupervised-learning, learning-rules]
+tags: [meta-learning, {tags}]
 datasets: [{datasets}]
 metrics: [accuracy]
 ---
@@ -35,10 +36,7 @@ metrics: [accuracy]
 ## Usage
 
 ```python
-from lit_lul import apply_rule, load_rule
-
-rule = load_rule("{file}")  # or "org/name@commit" of a repository on the Hugging Face hub
-u = apply_rule(rule, rows).embeddings  # rows (n, inputs) in [0, 1], without labels
+{usage}
 ```
 
 ## Numbers
@@ -49,6 +47,26 @@ u = apply_rule(rule, rows).embeddings  # rows (n, inputs) in [0, 1], without lab
 
 Nothing else was measured.
 """
+
+WITHOUT_LABELS = """\
+from lit_lul import apply_rule, load_rule
+
+rule = load_rule("{file}")  # or "org/name@commit" of a repository on the Hugging Face hub
+u = apply_rule(rule, rows).embeddings  # rows (n, inputs) in [0, 1], without labels"""
+WITH_LABELS = """\
+import torch
+from lit_lul import Batch, load_learner
+
+learner = load_learner("{file}")
+state = learner.start(learner.network, 1, torch.Generator())
+for _ in range(5):  # inner steps: x (1, n, inputs) in [0, 1], y (1, n, classes) one-hot
+    state = learner(learner.network, state, Batch(x, y))
+outputs = learner.network.embed(learner.parameters_of(state), queries)"""
+
+OPTIMIZER = """\
+from lit_lul.optim import Learned
+
+optimizer = Learned(model.parameters(), rule="{file}")  # a torch.optim.Optimizer for any module"""
 
 
 class RuleCard(Callback):
@@ -104,12 +122,18 @@ class RuleCard(Callback):
         sources = trainer.datamodule.sources.values()
         images = [source.images.dataset for source in sources if isinstance(source, ImageTasks)]
         numbers = "\n\n".join(curve.numbers() for curve in self.curves)
+        tags, usage = "unsupervised-learning, learning-rules", WITHOUT_LABELS
+        if isinstance(pl_module.learner, LSTMOptimizer):
+            tags, usage = "learned-optimizer", OPTIMIZER
+        elif pl_module.learner.learns_from != "unlabelled":
+            tags, usage = "few-shot-learning", WITH_LABELS
         return TEMPLATE.format(
+            tags=tags,
+            usage=usage.format(file=self.theta),
             datasets=", ".join(sorted({name for name in images if is_reference(name)})),
             learner=learner,
             steps=trainer.global_step,
             start=f"from {self.source}" if self.source else "from newly initialised θ",
             settings="\n".join(f"| {name} | {value} |" for name, value in settings.items()),
-            file=self.theta,
             numbers=f"```\n{numbers}\n```" if numbers else "None were measured.",
         )

@@ -17,7 +17,7 @@ from lit_lul.learners.update_rule.networks import HiddenState, TopSignal, init_f
 from lit_lul.learners.update_rule.norm import compile_norms
 from lit_lul.learners.update_rule.settings import UpdateSettings
 from lit_lul.learners.update_rule.unit_features import weight_statistics
-from lit_lul.learners.update_rule.updates import Update, bias_update, merge_planes, stack_planes
+from lit_lul.learners.update_rule.updates import PlaneSum, Update, bias_update
 from lit_lul.networks.mlp import MLP, WEIGHT_STD, MLPParams, truncated_normal
 from lit_lul.networks.network import Activations, Network
 from lit_lul.precision import forbid_tf32, full_precision
@@ -169,24 +169,26 @@ class UnsupervisedUpdate(Learner):
         self, state: UpdateState, activations: Activations, h: Sequence[Tensor]
     ) -> Update:
         """ΔW, Δb and ΔV of all layers, computed from the hidden states (G.5, G.6)."""
+        s = self.settings
         weights, biases, backward_weights = [], [], []
         for layer in range(1, len(h)):
-            weight = state["params"]["weights"][layer - 1]
             below = self.readouts.below(h[layer - 1])
             above, bias = self.readouts.above(h[layer])
-            low_rank = {
-                name: product.to(weight.dtype)
-                for name, product in self.readouts.products(below, above).items()
-            }
+            low_rank = self.readouts.products(below, above)
             v, u = activations.x[layer - 1].mT, activations.x[layer].mT
+            changed = [state["params"]["weights"][layer - 1]]
+            if s.backward_update == "own":
+                changed.append(state["backward_weights"][layer - 1])
+            sums = [PlaneSum(s, self.merge, self.merge_bias, w, v, u) for w in changed]
+            for name in s.plane_names:
+                product = low_rank[name]() if name in low_rank else None
+                for planes in sums:
+                    planes.add(name, product)
+            updates = [planes.update() for planes in sums]
+            weights.append(updates[0])
+            backward_weights.append(updates[-1])
             with full_precision(v):
-                weights.append(self._merged(weight, low_rank, v, u))
-                biases.append(bias_update(self.settings, bias.to(weight.dtype)))
-                backward_weights.append(
-                    self._merged(state["backward_weights"][layer - 1], low_rank, v, u)
-                    if self.settings.backward_update == "own"
-                    else weights[-1]
-                )
+                biases.append(bias_update(s, bias.to(v.dtype)))
         return Update(tuple(weights), tuple(biases), tuple(backward_weights))
 
     def _normalise_error(self, d: Tensor) -> Tensor:
@@ -196,8 +198,3 @@ class UnsupervisedUpdate(Learner):
         else:
             scale = torch.rsqrt(d.square().mean(-1, keepdim=True) + 1e-6)
         return d * scale.to(d.dtype)  # autocast may have widened it
-
-    def _merged(self, weight: Tensor, low_rank: dict[str, Tensor], v: Tensor, u: Tensor) -> Tensor:
-        """The update of one layer's W or V, (T, N_v, N_u)."""
-        planes = stack_planes(self.settings, weight, low_rank, v, u)
-        return merge_planes(self.settings, self.merge, self.merge_bias, weight, planes)

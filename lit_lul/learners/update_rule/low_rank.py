@@ -1,6 +1,8 @@
 """Low-rank readouts of the hidden states and their products, lowRR (App. 37-42)."""
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -63,8 +65,8 @@ class LowRankReadouts(nn.Module):
         parts: Tensor = r.unflatten(-1, (-1, self.channels))
         return parts.permute(3, 0, 1, 2, 4).flatten(3)
 
-    def products(self, below: Tensor, above: Tensor) -> dict[str, Tensor]:
-        """The low-rank products lowRR of all planes that have one, for one layer of weights.
+    def products(self, below: Tensor, above: Tensor) -> dict[str, Callable[[], Tensor]]:
+        """Functions that compute the low-rank products lowRR of one layer, of planes that have one.
 
         Args:
             below: readouts of h^{l-1}, (readouts, T, N_v, B·P).
@@ -74,21 +76,26 @@ class LowRankReadouts(nn.Module):
             By plane: (T, N_v, N_u), and for symmetric planes (T, N_v, N_v) or (T, N_u, N_u).
         """
         n, k, m = len(self.between), len(self.lower), len(self.upper)
-        scale = 1 / below.shape[-1]
-        v, lower_a, lower_b = below.split([n, k, k])
-        u, upper_a, upper_b, psd = above.split([n, m, m, len(self.semidefinite)])
-        between = v @ u.mT * scale
-        lower = symmetric_part(lower_a @ lower_b.mT) * (scale / math.sqrt(below.shape[2]))
-        upper = symmetric_part(upper_a @ upper_b.mT) * (scale / math.sqrt(above.shape[2]))
-        semidefinite = psd @ psd.mT * (scale / math.sqrt(above.shape[2]))
+        between = 1 / below.shape[-1]
+        within_v, within_u = (between / math.sqrt(x.shape[2]) for x in (below, above))
+        v, u = below.unbind(), above.unbind()
+        pairs = zip(v[:n], u[:n], strict=True)
         groups = (
-            (self.between, between),
-            (self.lower, lower),
-            (self.upper, upper),
-            (self.semidefinite, semidefinite),
+            (self.between, [partial(_product, *pair, between) for pair in pairs]),
+            (self.lower, [partial(_symmetric, v[n + i], v[n + k + i], within_v) for i in range(k)]),
+            (self.upper, [partial(_symmetric, u[n + i], u[n + m + i], within_u) for i in range(m)]),
+            (self.semidefinite, [partial(_product, r, r, within_u) for r in u[n + 2 * m :]]),
         )
         return {
-            name: low_rank
-            for names, product in groups
-            for name, low_rank in zip(names, product, strict=True)
+            name: product
+            for names, products in groups
+            for name, product in zip(names, products, strict=True)
         }
+
+
+def _product(a: Tensor, b: Tensor, scale: float) -> Tensor:
+    return a @ b.mT * scale
+
+
+def _symmetric(a: Tensor, b: Tensor, scale: float) -> Tensor:
+    return symmetric_part(a @ b.mT) * scale

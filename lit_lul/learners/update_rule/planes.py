@@ -24,8 +24,6 @@ class Signals:
 
     w: Tensor
     """Ŵ, the weight scaled per receptive field (App. 43), (T, N_v, N_u)."""
-    low_rank: dict[str, Tensor]
-    """Low-rank products by plane, for planes that have one; see `Readout`."""
     v: Tensor
     """Activations below, (T, N_v, B)."""
     u: Tensor
@@ -49,11 +47,9 @@ class Plane:
     compute: Callable[..., Tensor]
     """Computes the plane from `Signals` and, if it has a readout, its low-rank product."""
 
-    def __call__(self, signals: Signals) -> Tensor:
-        """The plane, (T, N_v, N_u)."""
-        if self.readout is None:
-            return self.compute(signals)
-        return self.compute(signals, signals.low_rank[self.name])
+    def __call__(self, signals: Signals, low_rank: Tensor | None) -> Tensor:
+        """The plane, (T, N_v, N_u), of its low-rank product if it has a readout."""
+        return self.compute(signals, *(() if self.readout is None else (low_rank,)))
 
 
 PLANES: dict[str, Plane] = {}

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lit_lul.learners.update_rule.planes import PLANES, Signals, scale_receptive_fields
 from lit_lul.learners.update_rule.settings import UpdateSettings
+from lit_lul.precision import full_precision
 
 
 class Update(NamedTuple):
@@ -25,54 +26,57 @@ class Update(NamedTuple):
     """ΔV^l, (T, N_{l-1}, N_l)."""
 
 
-def stack_planes(
-    settings: UpdateSettings, weight: Tensor, low_rank: dict[str, Tensor], v: Tensor, u: Tensor
-) -> Tensor:
-    """The weight-update planes of one layer (App. 43-57).
+class PlaneSum:
+    """The update of W or V of one layer, from planes that are added one by one (App. 43-62).
+
+    So no more than a few tensors of the weight's size exist at once when no gradient is needed.
 
     Args:
         settings: form of the rule.
-        weight: W or V, (T, N_v, N_u).
-        low_rank: low-rank products by plane.
-        v: activations below, (T, N_v, B).
-        u: activations above, (T, N_u, B).
-
-    Returns:
-        (T, planes, N_v, N_u), in the order of `settings.plane_names`.
-    """
-    w = scale_receptive_fields(weight)
-    signals = Signals(w, low_rank, v, u, settings.hebb, settings.signed_squares)
-    return torch.stack([PLANES[name](signals) for name in settings.plane_names], dim=1)
-
-
-def merge_planes(
-    settings: UpdateSettings,
-    merge: Tensor,
-    merge_bias: Tensor | None,
-    weight: Tensor,
-    planes: Tensor,
-) -> Tensor:
-    """Merge planes (T, planes, N_v, N_u) into ΔW (T, N_v, N_u) of one layer (App. 59-62).
-
-    Args:
-        settings: form of the rule.
-        merge: a weight for each plane, (planes,).
+        merge: a weight for each plane, (planes,), in the order of `settings.plane_names`.
         merge_bias: constant added to the weighted sum, (); None for none.
         weight: W or V, (T, N_v, N_u).
-        planes: from `stack_planes`.
+        v: activations below, (T, N_v, B).
+        u: activations above, (T, N_u, B).
     """
-    planes = _normalise(settings, planes)
-    n_planes = planes.shape[1]
-    merged = (merge.view(-1, 1, 1) * planes).sum(1)
-    if merge_bias is not None:
-        merged = merged + merge_bias
-    merged = merged / n_planes
-    w = scale_receptive_fields(weight)
-    shrinking = F.relu((merged * w).mean((-2, -1), keepdim=True))
-    update = merged - w * shrinking
-    if settings.divide_by_planes:
-        update = update / math.sqrt(n_planes)
-    return _normalise(settings, update) - settings.growth * w
+
+    def __init__(
+        self,
+        settings: UpdateSettings,
+        merge: Tensor,
+        merge_bias: Tensor | None,
+        weight: Tensor,
+        v: Tensor,
+        u: Tensor,
+    ) -> None:
+        self._settings, self._bias = settings, merge_bias
+        self._merge = dict(zip(settings.plane_names, merge.unbind(), strict=True))
+        w = scale_receptive_fields(weight)
+        self._signals = Signals(w, v, u, settings.hebb, settings.signed_squares)
+        self._total = torch.zeros_like(w)
+
+    def plane(self, name: str, low_rank: Tensor | None) -> Tensor:
+        """A plane (T, N_v, N_u), of its low-rank product if it has one."""
+        dtype = self._signals.w.dtype
+        return PLANES[name](self._signals, None if low_rank is None else low_rank.to(dtype))
+
+    def add(self, name: str, low_rank: Tensor | None) -> None:
+        """Add a plane, normalised and weighted."""
+        with full_precision(self._signals.w):
+            plane = _normalise(self._settings, self.plane(name, low_rank))
+            self._total = torch.addcmul(self._total, plane, self._merge[name])
+
+    def update(self) -> Tensor:
+        """ΔW or ΔV, (T, N_v, N_u), once all planes are added."""
+        w, n_planes = self._signals.w, len(self._merge)
+        with full_precision(w):
+            merged = self._total if self._bias is None else self._total + self._bias
+            merged = merged / n_planes
+            shrinking = F.relu((merged * w).mean((-2, -1), keepdim=True))
+            update = merged - w * shrinking
+            if self._settings.divide_by_planes:
+                update = update / math.sqrt(n_planes)
+            return _normalise(self._settings, update) - self._settings.growth * w
 
 
 def bias_update(settings: UpdateSettings, readout: Tensor) -> Tensor:

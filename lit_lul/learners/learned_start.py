@@ -1,0 +1,104 @@
+"""Learners whose θ holds the initial φ of one network.
+
+Shapes: T tasks, N_0 inputs, E outputs.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from lit_lul.errors import InvalidInput
+from lit_lul.learners.learner import Learner, State
+from lit_lul.networks.conv import ConvNet
+from lit_lul.networks.mlp import LinearHeadMLP
+from lit_lul.networks.network import Network
+from lit_lul.trees import Tree, map_tensors, tensors_of
+
+
+@dataclass(frozen=True)
+class StartSettings:
+    """The network whose initial φ is learned; `data.networks` must give the same one.
+
+    Raises:
+        InvalidInput: for an unknown network, or sizes that it cannot have.
+    """
+
+    embedding_units: int = 5
+    """E, units of the linear head: the classes of a task, where outputs are classes."""
+    network: Literal["ConvNet", "LinearHeadMLP"] = "ConvNet"
+    """Its class."""
+    inputs: int = 196
+    """N_0; 196 for images of 14 × 14."""
+    image_channels: int = 1
+    """Of a ConvNet: channels of the images, 1 if they are grey, 3 if in colour."""
+    channels: int = 32
+    """Of a ConvNet: channels of every block."""
+    blocks: int = 4
+    """Of a ConvNet: number of blocks."""
+    hidden_units: list[int] = field(default_factory=lambda: [256, 128])
+    """Of a LinearHeadMLP: units of the hidden layers."""
+
+    def __post_init__(self) -> None:
+        self.make_network()
+
+    def make_network(self) -> ConvNet | LinearHeadMLP:
+        """The network."""
+        if self.network == "ConvNet":
+            return ConvNet(
+                self.inputs,
+                self.embedding_units,
+                self.channels,
+                self.blocks,
+                self.image_channels,
+            )
+        if self.network == "LinearHeadMLP":
+            return LinearHeadMLP((self.inputs, *self.hidden_units, self.embedding_units))
+        choices = get_args(StartSettings.__annotations__["network"])
+        raise InvalidInput(f"network {self.network!r}: expected one of {', '.join(choices)}")
+
+
+class LearnedStart(Learner):
+    """A learner of labelled examples that starts every task from the same φ, which is part of θ.
+
+    Args:
+        settings: the network.
+    """
+
+    learns_from = "support"
+    settings: StartSettings
+
+    def __init__(self, settings: StartSettings) -> None:
+        super().__init__(settings)
+        self.network: ConvNet | LinearHeadMLP = settings.make_network()
+        initial = self.network.init(1, torch.default_generator)
+        self._form = map_tensors(lambda tensor: tensor.to("meta"), initial)
+        self.initial = nn.ParameterDict()
+        for name, tensor in tensors_of(initial):  # in this order
+            self.initial[name.replace(".", "_")] = tensor[0]
+
+    @property
+    def embedding_units(self) -> int:
+        """E, from the settings."""
+        return self.settings.embedding_units
+
+    def check(self, network: Network) -> None:
+        """Check that this is the network that θ has the shapes of.
+
+        Raises:
+            InvalidInput: if not, naming both.
+        """
+        if network != self.network:
+            raise InvalidInput(f"network {network}: {type(self).__name__} expects {self.network}")
+
+    def start(self, network: Network, tasks: int, generator: torch.Generator) -> State:
+        """The learned φ, for each of T tasks."""
+        expanded = (p.expand(tasks, *p.shape) for p in self.initial.values())
+        return {"params": self.tree(expanded)}
+
+    def tree(self, tensors: Iterable[Tensor]) -> Tree:
+        """φ of tensors in the order of `tensors_of`."""
+        given = iter(tensors)
+        return map_tensors(lambda _: next(given), self._form)

@@ -1,0 +1,1 @@
+"""The paper's figures for rules of this project, one module each."""
