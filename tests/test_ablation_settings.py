@@ -7,7 +7,7 @@ import torch
 
 from lit_lul.evaluation.held_out import HeldOut, describe
 from lit_lul.learners import Batch, UnsupervisedUpdate, UpdateSettings
-from lit_lul.learners.update_rule.updates import merge_planes
+from lit_lul.learners.update_rule.updates import PlaneSum
 from lit_lul.networks import MLP, MLPs
 from lit_lul.objectives import FewShotRidge, Labelled
 
@@ -48,14 +48,15 @@ def test_tied_backward_weights_are_the_weights_at_all_times() -> None:
 
 
 def test_without_the_update_norm_updates_grow_with_their_planes() -> None:
-    planes, weight = rows(2, 3, 5, 7), rows(2, 5, 7)
-    merge = torch.ones(3)
     sizes = []
     for factor in (100.0, 10_000.0):
         for norm in ("none", "receptive_field"):
-            settings = replace(SMALL, update_norm=norm, growth=0.0)
-            update = merge_planes(settings, merge, None, weight, factor * planes)
-            sizes.append(float(update.square().mean().sqrt()))
+            settings = replace(SMALL, update_norm=norm, growth=0.0, planes=["zero_order"])
+            planes = PlaneSum(
+                settings, torch.ones(1), None, rows(2, 5, 7), rows(2, 5, 9), rows(2, 7, 9)
+            )
+            planes.add("zero_order", factor * rows(2, 5, 7).roll(1, -1))
+            sizes.append(float(planes.update().square().mean().sqrt()))
     assert sizes[2] == pytest.approx(100 * sizes[0], rel=1e-3)
     assert sizes[1] < 1.01
     assert sizes[3] < 1.01
