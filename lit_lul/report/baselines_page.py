@@ -115,7 +115,8 @@ labels. Nothing was tuned on these datasets: sizes are round numbers, or those o
 - *Denoising* autoencoder, *contrastive* (SCARF) and *VICReg* train the network that rules train
   (`{held_out.networks}`), by {STEPS:,} steps of Adam on minibatches of {held_out.batch_size} rows
   in which {CORRUPTED:.0%} of the inputs are replaced by those of other rows. Rules take
-  {held_out.inner_steps} inner steps on as many rows, not corrupted.
+  {held_out.inner_steps} inner steps on as many rows, not corrupted. {STEPS:,} steps are few for
+  gradient descent: longer training makes these baselines better.
 - A *random network* is what these and rules start from. An *untrained rule* has θ as it is
   initialised.
 
