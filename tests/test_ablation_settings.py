@@ -80,6 +80,8 @@ def test_the_squared_loss_is_of_predictions_as_they_are() -> None:
 
 
 def test_descriptions_from_before_these_settings_stay_valid() -> None:
+    assert "permuted" not in HeldOut().describe()
+    assert HeldOut(permuted=False).describe()["permuted"] is False
     assert "batch_norm" not in HeldOut().describe()["networks"]
     changed = HeldOut(networks=MLPs(batch_norm=False)).describe()["networks"]
     assert changed["batch_norm"] is False
