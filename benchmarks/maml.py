@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from lit_lul.estimators import TruncatedBackprop, Truncation
 from lit_lul.learners import MAML, Batch, MAMLSettings
-from lit_lul.networks.conv import ConvNet
+from lit_lul.networks import ConvNet
 from lit_lul.networks.mlp import BATCH_NORM_EPS
 from lit_lul.objectives import CrossEntropy, Labelled
 from lit_lul.training.allocator import keep_freed_memory
@@ -57,14 +57,13 @@ class Conv4(nn.Module):
 
     def __init__(self, learner: MAML) -> None:
         super().__init__()
-        phi = learner.start(learner.network, 1, torch.Generator())["params"]
-        *kernels, head = (w[0] for w in phi["weights"])
         network = learner.network
-        assert isinstance(network, ConvNet), "as configured below"
-        sides = network.sides
+        assert isinstance(network, ConvNet)
+        phi = learner.start(network, 1, torch.Generator())["params"]
+        *kernels, head = (w[0] for w in phi["weights"])
         blocks = [
             Block(k.shape[1], k.shape[0], side > 1)
-            for k, side in zip(kernels, sides, strict=False)  # the last is the head's
+            for k, side in zip(kernels, network.sides, strict=False)  # the last is the head's
         ]
         self.convolutions, self.head = nn.Sequential(*blocks), nn.Linear(*head.shape)
         self.weights = [*(block.conv.weight for block in blocks), self.head.weight]

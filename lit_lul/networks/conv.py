@@ -117,12 +117,11 @@ class ConvNet(Network):
         self, params: MLPParams, x: Tensor, statistics: LayerStatistics | None
     ) -> tuple[Activations, list[Tensor]]:
         """All layers, and what every convolution gives, (B, groups × C, height, width)."""
-        lead, lead_axes = x.shape[:-2], x.ndim - 2
-        groups = lead.numel()  # of channels, one for every task and draw
+        lead, groups = x.shape[:-2], x.shape[:-2].numel()  # a group of channels for each task
 
         def of_groups(tensor: Tensor) -> Tensor:
-            of_all: Tensor = tensor.expand(*lead, *tensor.shape[1:]).flatten(0, lead_axes - 1)
-            return of_all
+            joined: Tensor = tensor.expand(*lead, *tensor.shape[1:]).flatten(0, len(lead) - 1)
+            return joined
 
         def layer(images: Tensor) -> Tensor:
             of_all: Tensor = images.view(len(images), groups, -1).transpose(0, 1).unflatten(0, lead)
