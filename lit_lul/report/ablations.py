@@ -99,7 +99,7 @@ def verdict(measured: Mapping[str, Mapping[int, Measured]], claim: Claim) -> str
 
 
 def _table(measured: Mapping[str, Mapping[int, Measured]], names: Sequence[str]) -> str:
-    header = ["", "seeds", "held-out characters", "as the run sees them", "correlation", "gradient"]
+    header = ["", "seeds", "held-out digits", "as the run sees it", "correlation", "gradient"]
     lines = [header, ["---"] * len(header)]
     for name in names:
         of_seeds = list(measured[name].values())
@@ -149,9 +149,9 @@ Runs are those of the quick start with half its tasks and {_range(steps)} outer 
 runs in {sum(run.seconds for run in runs) / 3600:.1f} hours. That is the very beginning of
 meta-training: what matters for stability in long runs need not show here.
 
-*Held-out characters* is few-shot accuracy after {HELD_OUT.inner_steps} inner steps (ridge,
-inductive, 14 × 14, inputs permuted, mean over {HELD_OUT.draws} draws); it is {start:.1%} before the
-first. *As the run sees them* is the run's own meta-validation at 8 × 8. Both are mean ± standard
+*Held-out digits* is few-shot accuracy after {HELD_OUT.inner_steps} inner steps (ridge,
+inductive, 8 × 8, inputs permuted, mean over {HELD_OUT.draws} draws); it is {start:.1%} before the
+first. *As the run sees it* is the run's own meta-validation on characters. Both are mean ± standard
 error over seeds. *Correlation* is the mean |correlation| of the embedding's units, *gradient* the
 largest norm of a gradient of θ before clipping. The accuracy of every draw is in
 `{out.stem}/runs.json`.
@@ -160,7 +160,7 @@ largest norm of a gradient of θ before clipping. The accuracy of every draw is 
 
 ## The paper's claims
 
-Differences on held-out characters between runs of the same seed; one is resolved if it exceeds
+Differences on held-out digits between runs of the same seed; one is resolved if it exceeds
 {RESOLVED:g} standard errors.
 
 {claims}

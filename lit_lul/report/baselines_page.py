@@ -54,7 +54,9 @@ def write_baselines(
         "trained by gradients": [name for name in SELF_SUPERVISED if name in present],
         "random networks and rules": [name for name in (*RANDOM, *rules) if name in present],
     }
-    text = [_introduction(command, some, out, missing)]
+    reasons = {name: f"left out: {why}" for name, why in missing.items()}
+    reasons |= {n: "not measured yet" for n in parts.keys() - measured.keys() - missing.keys()}
+    text = [_introduction(command, some, out, reasons)]
     for probe in some.probes:
         text += [f"## {title(probe, PROTOCOL).capitalize()}", _table(groups, measured, probe)]
     with_labels = {"with labels": [name for name in WITH_LABELS if name in present]}
@@ -91,8 +93,8 @@ unlabelled ones, those that give networks their statistics. *Label spreading* is
 predictions of which it is {CONFIDENCE:.0%} sure, with C chosen on the labels."""
 
 
-def _introduction(command: str, held_out: HeldOut, out: Path, missing: Mapping[str, str]) -> str:
-    left_out = "".join(f"\n\n{name} is left out: {why}." for name, why in missing.items())
+def _introduction(command: str, held_out: HeldOut, out: Path, reasons: Mapping[str, str]) -> str:
+    absent = "".join(f"\n\n{name} is {why}." for name, why in sorted(reasons.items()))
     penalties = ", ".join(f"{c:g}" for c in CHOICES_OF_C)
     return f"""# Rules beside stronger baselines
 
@@ -120,4 +122,4 @@ labels. Nothing was tuned on these datasets: sizes are round numbers, or those o
 - A *random network* is what these and rules start from. An *untrained rule* has θ as it is
   initialised.
 
-The accuracy of every draw is in `{out.stem}/<dataset>.json`.{left_out}"""
+The accuracy of every draw is in `{out.stem}/<dataset>.json`.{absent}"""
