@@ -140,7 +140,6 @@ def _page(
 
 ```sh
 python -m lit_lul sweep sweeps/ablations.yaml --out runs/ablations
-python -m lit_lul sweep sweeps/ablations_planes.yaml --out runs/ablations_planes
 {command}
 ```
 
@@ -173,6 +172,8 @@ Differences on held-out digits between runs of the same seed; one is resolved if
     )
     return f"""{text}
 ## Planes
+
+Runs of [sweeps/ablations_planes.yaml](../sweeps/ablations_planes.yaml).
 
 {_table(measured, planes)}
 

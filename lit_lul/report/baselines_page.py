@@ -55,7 +55,7 @@ def write_baselines(
         "random networks and rules": [name for name in (*RANDOM, *rules) if name in present],
     }
     reasons = {name: f"left out: {why}" for name, why in missing.items()}
-    reasons |= {n: "not measured yet" for n in parts.keys() - measured.keys() - missing.keys()}
+    reasons |= dict.fromkeys(parts.keys() - measured.keys() - missing.keys(), "not measured yet")
     text = [_introduction(command, some, out, reasons)]
     for probe in some.probes:
         text += [f"## {title(probe, PROTOCOL).capitalize()}", _table(groups, measured, probe)]
