@@ -153,6 +153,7 @@ def test_an_interrupted_panel_resumes_with_the_same_numbers(
     with pytest.raises(KeyboardInterrupt):
         figures("--only", "sizes")
     assert len(rows_of("sizes")) == 2
+    assert "Not all of it is measured yet." in Path("out/figures.md").read_text()
     page = figures("--only", "sizes")
     assert rows_of("sizes") == whole
     assert len(calls) == 1 + len(whole), "what was measured is not measured again"
