@@ -123,8 +123,8 @@ Accuracies are few-shot, mean ± standard error over the draws; by the ridge reg
 meta-objective if nothing else is said, with hidden states in {page.settings.precision}. *Inductive*
 embeds every labelled row alone, with batch statistics of unlabelled rows; the paper's labelled rows
 shared their own. Every draw has its own network, order of the inputs, labels and test examples.
-All numbers are in `{out.stem}/<panel>.json`; measuring them takes about {page.seconds / 3600:.1f}
-hours of one core of an Intel Xeon with AMX."""
+All numbers are in `{out.stem}/<panel>.json`; all of them are estimated at {page.seconds / 3600:.1f}
+hours of one core that nothing else uses."""
 
 
 def _power(number: float) -> str:
