@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from matplotlib import rc_context
+
 from lit_lul.errors import InvalidInput
 from lit_lul.files.atomic import replace_file
 from lit_lul.report.figures.config import FiguresConfig
@@ -77,7 +79,8 @@ def draw_panel(panel: Panel[Any], folder: Path) -> None:
     if rows := panel.rows(folder):
         figure = panel.draw(rows)
         for kind, metadata in (("png", None), ("svg", {"Date": None})):
-            with replace_file(folder / f"{panel.name}.{kind}") as temporary:
+            path = folder / f"{panel.name}.{kind}"
+            with rc_context({"svg.hashsalt": panel.name}), replace_file(path) as temporary:
                 figure.savefig(temporary, format=kind, dpi=110, metadata=metadata)
 
 
