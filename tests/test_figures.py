@@ -133,7 +133,7 @@ def test_the_page_has_every_panel_with_its_checks(capsys: pytest.CaptureFixture[
     assert along.count("Left out: ") == 1, "one line for all θ on an absent dataset"
     assert "4 outer steps in 7.00 hours (`run`" in along
     assert "meta_training: absent, 0 left out (" in capsys.readouterr().err
-    assert "5.3·10⁸ inner steps" in page and "about 0.0\nhours" in page
+    assert "5.3·10⁸ inner steps" in page and "estimated at 0.0\nhours" in page
 
 
 def test_an_interrupted_panel_resumes_with_the_same_numbers(
@@ -153,6 +153,7 @@ def test_an_interrupted_panel_resumes_with_the_same_numbers(
     with pytest.raises(KeyboardInterrupt):
         figures("--only", "sizes")
     assert len(rows_of("sizes")) == 2
+    assert "Not all of it is measured yet." in Path("out/figures.md").read_text()
     page = figures("--only", "sizes")
     assert rows_of("sizes") == whole
     assert len(calls) == 1 + len(whole), "what was measured is not measured again"

@@ -70,10 +70,11 @@ def figures(
     page = FiguresPage(shlex.join(command), sum(seconds.values()), settings, panels, rules)
     tell = time_left(sum(panel.seconds(folder) for panel in possible), console)
     for panel in possible:
-        failed = panel.measure(folder, tell)
-        missing[panel.name] = sorted(set(failed.values()))
-        draw_panel(panel, folder)
-        write_page(page, missing, out)
+        try:
+            missing[panel.name] = panel.measure(folder, tell)
+        finally:  # when it is interrupted, too
+            draw_panel(panel, folder)
+            write_page(page, missing, out)
     write_page(page, missing, out)
     console.print(f"figures in {out}")
 

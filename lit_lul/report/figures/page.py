@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from matplotlib import rc_context
+
 from lit_lul.errors import InvalidInput
 from lit_lul.files.atomic import replace_file
 from lit_lul.report.figures.config import FiguresConfig
@@ -77,7 +79,8 @@ def draw_panel(panel: Panel[Any], folder: Path) -> None:
     if rows := panel.rows(folder):
         figure = panel.draw(rows)
         for kind, metadata in (("png", None), ("svg", {"Date": None})):
-            with replace_file(folder / f"{panel.name}.{kind}") as temporary:
+            path = folder / f"{panel.name}.{kind}"
+            with rc_context({"svg.hashsalt": panel.name}), replace_file(path) as temporary:
                 figure.savefig(temporary, format=kind, dpi=110, metadata=metadata)
 
 
@@ -123,8 +126,8 @@ Accuracies are few-shot, mean ± standard error over the draws; by the ridge reg
 meta-objective if nothing else is said, with hidden states in {page.settings.precision}. *Inductive*
 embeds every labelled row alone, with batch statistics of unlabelled rows; the paper's labelled rows
 shared their own. Every draw has its own network, order of the inputs, labels and test examples.
-All numbers are in `{out.stem}/<panel>.json`; measuring them takes about {page.seconds / 3600:.1f}
-hours of one core of an Intel Xeon with AMX."""
+All numbers are in `{out.stem}/<panel>.json`; all of them are estimated at {page.seconds / 3600:.1f}
+hours of one core that nothing else uses."""
 
 
 def _power(number: float) -> str:

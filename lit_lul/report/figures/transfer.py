@@ -143,8 +143,10 @@ class Sizes(_Transfer):
             xlabel=f"units per layer, {s.layers} hidden layers",
             ylabel="few-shot accuracy",
         )
-        plots[1].set(xlabel=f"hidden layers of {s.units} units")
-        plots[1].legend()
+        plots[0].set_xticks(s.widths, [str(width) for width in s.widths])
+        plots[0].minorticks_off()
+        plots[0].legend(loc="center right")
+        plots[1].set(xlabel=f"hidden layers of {s.units} units", xticks=s.depths)
         return figure
 
     def shows(self, rows: Mapping[str, Row]) -> str:
