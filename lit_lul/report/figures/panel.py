@@ -134,9 +134,9 @@ class Panel(ABC, Generic[R]):
         file = RowFile(self.name, folder / f"{self.name}.json", self.kind)
         return file.current({one.name: one.key for one in self.measurements()})
 
-    def seconds(self, folder: Path) -> float:
-        """About how long the measurements take that are not stored."""
-        stored = self.rows(folder)
+    def seconds(self, folder: Path | None = None) -> float:
+        """About how long the measurements take, of a folder those that are not stored in it."""
+        stored = {} if folder is None else self.rows(folder)
         return sum(one.seconds for one in self.measurements() if one.name not in stored)
 
 

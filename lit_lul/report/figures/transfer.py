@@ -119,7 +119,7 @@ class Sizes(_Transfer):
         plots = figure.subplots(1, 2, sharey=True)
         ranges = (s.trained_widths, s.trained_depths)
         for plot, varied, trained in zip(plots, ("width", "depth"), ranges, strict=True):
-            plot.axvspan(*trained, color="0.9", label=f"meta-training of {self._context.first}")
+            plot.axvspan(*trained, color="0.9", label="range in meta-training")
             for i, rule in enumerate(self._context.rules):
                 points = [
                     (int(name.split()[1]), row)
