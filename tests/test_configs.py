@@ -82,6 +82,12 @@ def test_every_config_is_under_test() -> None:
         "anil.yaml",
         "protonet.yaml",
         "few_shot_imagenet.yaml",
+        "cactus.yaml",
+        "umtra.yaml",
+        "aal.yaml",
+        "few_shot_study.yaml",
+        "few_shot_study_imagenet.yaml",
+        "few_shot.yaml",  # test_few_shot_report.py
         "lstm_quadratics.yaml",
         "lstm_mnist.yaml",
         "optimizers.yaml",  # test_report_optimizers.py
@@ -166,6 +172,24 @@ def test_few_shot(run_folder: Path, config: str) -> None:
     lit_lul("validate", *options[1:], f"--ckpt_path={theta}")
 
 
+SMALL_MLP = [
+    "--model.learner.settings.hidden_units=[8,6]",
+    "--data.networks.hidden_units=[8,6]",
+    "--data.sizes.tasks=2",
+]
+
+
+@pytest.mark.parametrize("config", ["cactus", "umtra", "aal"])
+def test_without_labels(run_folder: Path, config: str) -> None:
+    """MAML on tasks without labels, as the few-shot studies train it; validation has labels."""
+    overlay = str(CONFIGS / "few_shot_study.yaml")
+    fewer = "--data.sources.glyphs.clusters.number=20"
+    lit_lul(*few_shot(config, "--config", overlay), *FEW_SHOT, *SMALL_MLP, fewer)
+    folder = run_folder / "runs" / config / "version_0"
+    assert type(load_learner(folder / "checkpoints" / "theta.safetensors")) is LEARNERS["MAML"]
+    assert any("val/accuracy/glyphs-5" in row for row in metrics(folder))
+
+
 LSTM = [
     "--trainer.max_steps=3",
     "--trainer.log_every_n_steps=1",
@@ -213,6 +237,15 @@ def test_few_shot_on_images(run_folder: Path) -> None:
     rows = metrics(run_folder / "runs" / "maml" / "version_0")
     families = {name for row in rows for name in row if name.startswith("val/accuracy/")}
     assert families == {"val/accuracy/families", "val/accuracy/imagenet-5"}
+
+
+@real_data
+def test_without_labels_on_images(run_folder: Path) -> None:
+    names = ("umtra", "few_shot_study", "few_shot_study_imagenet")
+    given = [o for name in names for o in ("--config", str(CONFIGS / f"{name}.yaml"))]
+    lit_lul("fit", *given, *FEW_SHOT, *SMALL_MLP, "--data.sources.imagenet.classes=instances")
+    rows = metrics(run_folder / "runs" / "umtra" / "version_0")
+    assert any("val/accuracy/imagenet-5" in row for row in rows)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,8 @@ from jsonargparse import ArgumentParser
 
 from lit_lul.report.ablations import ablations
 from lit_lul.report.baselines import baselines
+from lit_lul.report.few_shot.adaptation_command import adaptation
+from lit_lul.report.few_shot.table import few_shot
 from lit_lul.report.figures.command import figures
 from lit_lul.report.optimizers import optimizers
 from lit_lul.report.prior import prior
@@ -17,6 +19,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "results": results,
     "figures": figures,
     "prior": prior,
+    "few_shot": few_shot,
+    "adaptation": adaptation,
     "baselines": baselines,
     "ablations": ablations,
     "optimizers": optimizers,

@@ -15,7 +15,7 @@ from lit_lul.objectives.objective import Labelled
 from lit_lul.tasks.sizes import ProblemSizes
 from lit_lul.tasks.source import Batches, Family, Seeds, TaskSource, one_hot
 from lit_lul.tasks.transforms import Transform
-from lit_lul.tasks.transforms.pipeline import Pipeline
+from lit_lul.tasks.transforms.pipeline import Pipeline, Targets
 from lit_lul.tasks.transforms.transform import Tasks
 from lit_lul.tasks.unlabelled import draw_members
 from lit_lul.trees import Tree
@@ -57,22 +57,15 @@ class ClassTasks(TaskSource):
 
     def plan(self, family: Family, steps: int, sizes: ProblemSizes, seeds: Seeds) -> Tree:
         """Draw classes, transforms and the rows of the images."""
-        self._check_labels(sizes)
         of_tasks = np.random.default_rng(seeds.tasks)
         rng = np.random.default_rng(seeds.truncation)
         tasks, ways = sizes.tasks, family.ways
-        every = min(round(ways * sizes.classes), len(self.pool))  # of unlabelled examples
-        with_others = np.stack([of_tasks.permutation(self.pool)[:every] for _ in range(tasks)])
-        classes = with_others[:, :ways]
-        described = Tasks(tasks, family.inputs, with_others, self.pool, self._known)
-        weights = np.exp(sizes.class_skew * of_tasks.normal(size=(tasks, every)))
-        start, count = self.images.class_start.numpy(), self.images.class_sizes.numpy()
+        classes = self.draw_classes(of_tasks, ways, sizes)
+        described = Tasks(tasks, family.inputs, classes.reshape(tasks, -1), self.pool, self._known)
+        weights = np.exp(sizes.class_skew * of_tasks.normal(size=classes.shape[:2]))
         members = draw_members(weights, (steps, tasks, sizes.batch_size), rng)
-        chosen = np.take_along_axis(with_others[None], members, axis=2)
-        rows = start[chosen] + rng.integers(count[chosen])
-        counts = np.broadcast_to(count[classes], (sizes.draws, tasks, ways))
-        every_label = sizes.labels_per_class + sizes.queries
-        labelled = start[classes][..., None] + distinct(counts, every_label, rng)
+        rows = self.unlabelled_rows(classes, members, rng)
+        labelled = self.labelled_rows(classes[:, :ways], sizes, rng)
         return {
             "ways": ways,
             "transforms": self.pipeline.sample_tasks(described, seeds.tasks),
@@ -104,14 +97,51 @@ class ClassTasks(TaskSource):
         batches = Batches(len(plan["rows"]), make, targets)
         return batches, self._labelled(plan, labelled_seed)
 
-    def _labelled(self, plan: Tree, seed: int) -> Labelled:
-        rows, members, ways = plan["labelled_rows"], plan["labelled_members"], plan["ways"]
-        x, targets = self.pipeline.realise(
+    def draw_classes(
+        self, of_tasks: np.random.Generator, ways: int, sizes: ProblemSizes
+    ) -> np.ndarray:
+        """Draw the classes of every task, as indices into `images`: (T, W).
+
+        The first `ways` have labels, all W are among the unlabelled examples.
+
+        Raises:
+            InvalidInput: when a class of the pool has too few images.
+        """
+        self._check_labels(sizes)
+        every = min(round(ways * sizes.classes), len(self.pool))
+        return np.stack([of_tasks.permutation(self.pool)[:every] for _ in range(sizes.tasks)])
+
+    def unlabelled_rows(
+        self, classes: np.ndarray, members: np.ndarray, rng: np.random.Generator
+    ) -> np.ndarray:
+        """Draw a row for every unlabelled example, given its class within its task, (U, T, B)."""
+        chosen = np.take_along_axis(classes[None], members, axis=2)
+        start, count = self.images.class_start.numpy(), self.images.class_sizes.numpy()
+        rows: np.ndarray = start[chosen] + rng.integers(count[chosen])
+        return rows
+
+    def labelled_rows(
+        self, classes: np.ndarray, sizes: ProblemSizes, rng: np.random.Generator
+    ) -> np.ndarray:
+        """Draw the rows of every class, support and then query: (R, T, ways, k + queries)."""
+        start, count = self.images.class_start.numpy(), self.images.class_sizes.numpy()
+        counts = np.broadcast_to(count[classes], (sizes.draws, *classes.shape))
+        every = sizes.labels_per_class + sizes.queries
+        rows: np.ndarray = start[classes][..., None] + distinct(counts, every, rng)
+        return rows
+
+    def labelled_x(self, plan: Tree, seed: int) -> tuple[Tensor, Targets | None]:
+        """Make the labelled examples (R, T, K + K', N_0), and what transforms add to targets."""
+        rows, members = plan["labelled_rows"], plan["labelled_members"]
+        return self.pipeline.realise(
             *self._on_device, rows, members.expand(rows.shape), plan["transforms"], seed
         )
-        tasks, k = rows.shape[1], plan["support"]
-        y = one_hot(members, ways).expand(*rows.shape, ways)
-        is_class = torch.ones(tasks, ways, dtype=torch.bool, device=x.device)
+
+    def _labelled(self, plan: Tree, seed: int) -> Labelled:
+        members, ways, k = plan["labelled_members"], plan["ways"], plan["support"]
+        x, targets = self.labelled_x(plan, seed)
+        y = one_hot(members, ways).expand(*x.shape[:-1], ways)
+        is_class = torch.ones(x.shape[1], ways, dtype=torch.bool, device=x.device)
         is_target = is_class
         if targets is not None:
             values, has = targets

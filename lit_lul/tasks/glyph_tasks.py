@@ -10,6 +10,8 @@ from lit_lul.data.glyphs import characters_in, load_glyphs
 from lit_lul.data.image_set import ImageSet
 from lit_lul.errors import InvalidInput
 from lit_lul.tasks.class_tasks import ClassTasks
+from lit_lul.tasks.clusters import Clusters
+from lit_lul.tasks.label_free import ClassesFrom, training_tasks
 from lit_lul.tasks.source import Source, check_mixture
 from lit_lul.tasks.transforms import Transform
 
@@ -38,6 +40,10 @@ class GlyphTasks(Source):
     """Transforms of the inputs, in this order."""
     held_out: float = 0.1
     """Share of the characters kept for validation (no letters, mathematics or currency signs)."""
+    classes: ClassesFrom = "labels"
+    """What training tasks take as classes; validation tasks always have true labels."""
+    clusters: Clusters = field(default_factory=Clusters)
+    """How images are clustered where clusters are the classes."""
 
     def __post_init__(self) -> None:
         check_mixture("glyphs", self.ways, self.weight)
@@ -53,16 +59,18 @@ class GlyphTasks(Source):
         glyphs = load_glyphs(self.side)
         everything = np.arange(glyphs.n_classes)
         if self.characters != "all":
-            kind = characters_in(self.characters, glyphs.class_names)
-            return self._tasks(name, glyphs, kind), None
+            kind = np.array(characters_in(self.characters, glyphs.class_names))
+            return self._training(name, glyphs, kind), None
         ordinary = np.setdiff1d(everything, special_characters(glyphs.class_names))
         order = np.random.default_rng(HELD_OUT_SEED).permutation(ordinary)
         held_out = order[: round(self.held_out * len(order))]
-        training = self._tasks(name, glyphs, np.setdiff1d(everything, held_out))
-        return training, self._tasks(name, glyphs, held_out)
+        training = self._training(name, glyphs, np.setdiff1d(everything, held_out))
+        validation = ClassTasks(name, glyphs, held_out, self.ways, self.weight, self.transforms)
+        return training, validation
 
-    def _tasks(self, name: str, glyphs: ImageSet, pool: Sequence[int] | np.ndarray) -> ClassTasks:
-        return ClassTasks(name, glyphs, pool, self.ways, self.weight, self.transforms)
+    def _training(self, name: str, glyphs: ImageSet, pool: np.ndarray) -> ClassTasks:
+        mixture = self.ways, self.weight, self.transforms
+        return training_tasks(self.classes, self.clusters, name, glyphs, pool, *mixture)
 
 
 def special_characters(names: Sequence[str]) -> list[int]:

@@ -6,6 +6,8 @@ import numpy as np
 
 from lit_lul.data.image_datasets import ImageSource, load_images
 from lit_lul.tasks.class_tasks import ClassTasks
+from lit_lul.tasks.clusters import Clusters
+from lit_lul.tasks.label_free import ClassesFrom, training_tasks
 from lit_lul.tasks.source import Source, check_mixture
 from lit_lul.tasks.transforms import Transform
 
@@ -29,6 +31,10 @@ class ImageTasks(Source):
     """Share of these tasks, relative to the weights of the other sources."""
     transforms: list[Transform] = field(default_factory=list)
     """Transforms of the inputs, in this order."""
+    classes: ClassesFrom = "labels"
+    """What training tasks take as classes; validation tasks always have true labels."""
+    clusters: Clusters = field(default_factory=Clusters)
+    """How images are clustered where clusters are the classes."""
 
     def __post_init__(self) -> None:
         check_mixture(self.images.dataset, [2] if self.ways is None else self.ways, self.weight)
@@ -39,16 +45,19 @@ class ImageTasks(Source):
         Raises:
             InvalidInput: when the dataset cannot be loaded or has too few classes.
         """
-        training = self._tasks(name, self.images, data_root)
+        training = self._tasks(name, self.images, data_root, self.classes)
         if self.validation_split is not None:
             split = replace(self.images, split=self.validation_split)
-            return training, self._tasks(name, split, data_root)
+            return training, self._tasks(name, split, data_root, "labels")
         if self.images.leave_out is None:
             return training, None
-        return training, self._tasks(name, replace(self.images, held_out=True), data_root)
+        held_out = replace(self.images, held_out=True)
+        return training, self._tasks(name, held_out, data_root, "labels")
 
-    def _tasks(self, name: str, source: ImageSource, data_root: str | None) -> ClassTasks:
+    def _tasks(
+        self, name: str, source: ImageSource, data_root: str | None, classes: ClassesFrom
+    ) -> ClassTasks:
         images = load_images(source, data_root)
-        ways = self.ways or [images.n_classes]
+        mixture = self.ways or [images.n_classes], self.weight, self.transforms
         pool = np.arange(images.n_classes)
-        return ClassTasks(name, images, pool, ways, self.weight, self.transforms)
+        return training_tasks(classes, self.clusters, name, images, pool, *mixture)

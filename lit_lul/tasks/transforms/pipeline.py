@@ -78,6 +78,13 @@ class Pipeline:
             draws.append(draw)
         return draws
 
+    def without_augmentation(self, draws: Sequence[Tree | None]) -> list[Tree | None]:
+        """Draws of tasks that leave out all transforms that change every example differently."""
+        return [
+            None if isinstance(transform, Warp | Overlay) or draws_for_examples(transform) else draw
+            for transform, draw in zip(self.transforms, draws, strict=True)
+        ]
+
     def realise(
         self,
         images: Tensor,
@@ -161,6 +168,11 @@ class Pipeline:
             else None
             for number, (transform, draw) in enumerate(zip(self.transforms, draws, strict=True))
         ]
+
+
+def draws_for_examples(transform: Transform) -> bool:
+    """Whether a transform draws something for every example."""
+    return type(transform).sample_examples is not Transform.sample_examples
 
 
 def _generator(device: torch.device, *key: int) -> torch.Generator:
