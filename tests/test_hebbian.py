@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lit_lul.errors import InvalidInput
 from lit_lul.learners.hebbian import ROLES, HebbianRule, HebbianSettings, HebbianState
-from lit_lul.learners.hebbian_signals import SIGNALS, Unit, standardised
+from lit_lul.learners.hebbian_signals import SIGNALS, Unit
 from lit_lul.learners.learner import Batch
 from lit_lul.networks.mlp import MLP
 from lit_lul.objectives.few_shot_ridge import FewShotRidge
@@ -21,8 +21,7 @@ NETWORK = MLP((5, 4, 4, 3), "tanh")
 
 def make_rule(**settings: Any) -> HebbianRule:
     """A rule in float64 whose terms all matter."""
-    every: dict[str, Any] = {"embedding_units": 3, "inner_rate": 0.3, "signals": tuple(SIGNALS)}
-    rule = HebbianRule(HebbianSettings(**(every | settings))).double()
+    rule = HebbianRule(HebbianSettings(embedding_units=3, inner_rate=0.3, **settings)).double()
     generator = torch.Generator().manual_seed(5)
     for parameter in rule.parameters():
         noise = torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
@@ -49,8 +48,8 @@ def alone(rule: HebbianRule, **coefficients: list[float]) -> HebbianRule:
 
 
 def weights_of(**signals: float) -> list[float]:
-    """Coefficients of the signals that rules have by default, in their order."""
-    return [signals.get(name, 0.0) for name in HebbianSettings().signals]
+    """Coefficients of the signals, in their order."""
+    return [signals.get(name, 0.0) for name in SIGNALS]
 
 
 def test_gradient() -> None:
@@ -217,8 +216,7 @@ def test_competing_units_find_clusters() -> None:
 
 def test_signals_of_two_units_by_hand() -> None:
     z = torch.tensor([[[1.0, -1.0], [3.0, 1.0]]])  # standardised: -1 and 1 in both
-    below = torch.tensor([[[-2.0], [2.0]]])
-    unit = Unit(torch.relu(z), z, torch.tensor([[[5.0, 6.0], [7.0, 8.0]]]), below)
+    unit = Unit(torch.relu(z), z, torch.tensor([[[5.0, 6.0], [7.0, 8.0]]]))
     values = {name: signal(unit)[0].flatten().tolist() for name, signal in SIGNALS.items()}
     expected = {
         "activity": [1.0, 0.0, 3.0, 1.0],
@@ -227,20 +225,8 @@ def test_signals_of_two_units_by_hand() -> None:
         "cube": [-1.0, -1.0, 1.0, 1.0],
         "energy": [1.0, 1.0, 1.0, 1.0],
         "feedback": [5.0, 6.0, 7.0, 8.0],
-        "rivalry": [1.0, 1.0, 1.0, 1.0],
-        "response": [1.0, -1.0, 3.0, 1.0],
-        "neighbours": [1.0, 1.0, -1.0, -1.0],  # the other example
     }
     assert values == {name: pytest.approx(value, rel=1e-3) for name, value in expected.items()}
-
-
-def test_neighbours_are_the_similar_examples() -> None:
-    angles = torch.tensor([0.0, 0.1, 3.0, 3.1])
-    below = torch.stack([angles.cos(), angles.sin()], -1)[None]
-    z = torch.tensor([[[1.0], [2.0], [30.0], [40.0]]])
-    unit = Unit(torch.relu(z), z, torch.zeros_like(z), below)
-    expected = standardised(z)[0, [1, 0, 3, 2]]
-    torch.testing.assert_close(SIGNALS["neighbours"](unit)[0], expected, rtol=0, atol=1e-4)
 
 
 def test_layers_of_a_role_share_coefficients() -> None:
@@ -265,7 +251,5 @@ def test_what_does_not_fit_is_named() -> None:
         rule.check(MLP((5, 4)))
     with pytest.raises(InvalidInput, match="embedding_units 0"):
         HebbianSettings(embedding_units=0)
-    with pytest.raises(InvalidInput, match="signal 'oja': expected some of activity, threshold"):
-        HebbianSettings(signals=("oja",))
     with pytest.raises(InvalidInput, match=r"inner_rate 0\.0"):
         replace(HebbianSettings(), inner_rate=0.0)

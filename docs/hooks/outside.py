@@ -33,6 +33,7 @@ PAGES |= {
 """Pages by what they are made of, relative to the repository."""
 SOURCES = {page: source for source, page in PAGES.items()}
 TARGETS = PAGES | {"sweeps": "sweeps.md", "docs/tutorials": "tutorials/use_a_rule.md"}
+TARGETS |= {"sweeps/ablations": "sweeps.md"}
 """Where links lead, with folders that have a page in docs/."""
 LINK = re.compile(r"(?<=\]\()(?!\w+:|#)([^)#\s]+)")
 

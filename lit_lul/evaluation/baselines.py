@@ -118,7 +118,7 @@ def _self_supervised(
     draws = Draws(
         data, held_out, range(held_out.draws), torch.empty(0)
     )  # minibatches from the first
-    network, params = train_encoder(SELF_SUPERVISED[name], draws, held_out, embedding_units)
+    network, params = train_encoder(SELF_SUPERVISED[name], draws, held_out, embedding_units, STEPS)
     with torch.no_grad():
         return embed_labelled(held_out.protocol, ridge, network, params, draws)
 

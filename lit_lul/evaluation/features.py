@@ -19,6 +19,7 @@ COMPONENTS, MORE_COMPONENTS = 32, 128
 CENTROIDS = 256
 TREES, DEPTH = 100, 5
 ZCA_FLOOR = 0.1
+DICTIONARY_ROWS = 2000
 HEBBIAN_STEPS, HEBBIAN_BATCH, HEBBIAN_RATE = 3000, 128, 0.05
 INVERSE_TEMPERATURE = 10.0
 """Of the competition between units in `soft_hebb`; not tuned."""
@@ -78,7 +79,13 @@ def nmf(unlabelled: Rows, seed: int) -> Features:
 
 
 def dictionary(unlabelled: Rows, seed: int) -> Features:
-    """Sparse codes in a dictionary of 128 atoms, by orthogonal matching pursuit."""
+    """Sparse codes in a dictionary of 128 atoms, by orthogonal matching pursuit.
+
+    The dictionary is learned from 2,000 of the rows, because that is slow.
+    """
+    if len(unlabelled) > DICTIONARY_ROWS:
+        rng = np.random.default_rng(seed)
+        unlabelled = rng.choice(unlabelled, DICTIONARY_ROWS, replace=False)
     learner = MiniBatchDictionaryLearning(
         MORE_COMPONENTS, batch_size=HEBBIAN_BATCH, max_iter=10, random_state=seed
     )

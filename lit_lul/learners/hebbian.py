@@ -42,15 +42,6 @@ class HebbianSettings:
     """E, units of the network's top layer."""
     inner_rate: float = 0.1
     """η, upper bound on the root mean square change of a unit's weights in the first step."""
-    signals: tuple[str, ...] = (
-        "activity",
-        "threshold",
-        "competition",
-        "cube",
-        "energy",
-        "feedback",
-    )
-    """Names of the `SIGNALS` that a unit may use, in the order of θ."""
 
     def __post_init__(self) -> None:
         if self.embedding_units < 1:
@@ -59,12 +50,6 @@ class HebbianSettings:
             )
         if not self.inner_rate > 0:
             raise InvalidInput(f"Hebbian inner_rate {self.inner_rate}: expected a positive number")
-        object.__setattr__(self, "signals", tuple(self.signals))  # a list in files
-        for name in self.signals:
-            if name not in SIGNALS:
-                raise InvalidInput(
-                    f"Hebbian signal {name!r}: expected some of {', '.join(SIGNALS)}"
-                )
 
 
 @register
@@ -89,7 +74,7 @@ class HebbianRule(Learner):
             return nn.Parameter(torch.tensor([first, others, others]))
 
         def weigh(**signals: float) -> list[float]:
-            return [signals.get(name, 0.0) for name in settings.signals]
+            return [signals.get(name, 0.0) for name in SIGNALS]
 
         self.inputs = of_roles([0.8, 0.8], [0.8, 0.8])
         """Of inputs with their relative scales, and of standardised ones."""
@@ -142,35 +127,34 @@ class HebbianRule(Learner):
                     if last
                     else standardised(x[i + 2]) @ layers[i + 1][0].mT
                 )
-                below = x[i] - x[i].mean(-2, keepdim=True)
-                unit = Unit(x[i + 1], z[i + 1], sent, below)
+                unit = Unit(x[i + 1], z[i + 1], sent)
                 role = ROLES.index("last" if last else "first" if i == 0 else "hidden")
                 rate = self.settings.inner_rate / (1 + age * self.slowing[role].exp())
-                weights.append(w + rate[:, None, None] * self.weight_update(role, unit, w))
+                weights.append(w + rate[:, None, None] * self.weight_update(role, x[i], unit, w))
                 biases.append(b + rate[:, None] * (self.biases[role] - b))
         return {
             "params": {"weights": tuple(weights), "biases": tuple(biases)},
             "age": age + 1,
         }
 
-    def weight_update(self, role: int, unit: Unit, w: Tensor) -> Tensor:
+    def weight_update(self, role: int, v: Tensor, unit: Unit, w: Tensor) -> Tensor:
         """The change of the weights of one layer of a role, bounded, (T, N_v, N_u)."""
         of_inputs, of_inhibition, of_decay = (
             p[role].unbind() for p in (self.inputs, self.inhibition, self.decay)
         )
-        centred = unit.below
+        centred = v - v.mean(-2, keepdim=True)
         square = centred.square().mean(-2, keepdim=True)
         relative = centred * torch.rsqrt(square.mean(-1, keepdim=True) + EPS)
         pre = of_inputs[0] * relative + of_inputs[1] * centred * torch.rsqrt(square + EPS)
         signal = torch.zeros_like(unit.x)
-        for a, name in zip(self.signals[role].unbind(), self.settings.signals, strict=True):
-            signal = signal + a * standardised(SIGNALS[name](unit))
+        for a, function in zip(self.signals[role].unbind(), SIGNALS.values(), strict=True):
+            signal = signal + a * standardised(function(unit))
         u = standardised(unit.x)
         c = u.mT @ u / u.shape[-2]
         c = c - torch.diag_embed(torch.diagonal(c, dim1=-2, dim2=-1))
         c = c * (of_inhibition[0] / math.sqrt(u.shape[-1]) + of_inhibition[1] * c.abs())
         scaled = w * torch.rsqrt(w.square().mean(-2, keepdim=True) + EPS)
-        update = pre.mT @ signal / signal.shape[-2] - scaled @ c
+        update = pre.mT @ signal / v.shape[-2] - scaled @ c
         return bounded(update - w * (of_decay[0] + of_decay[1] * w.abs()), -2)
 
 

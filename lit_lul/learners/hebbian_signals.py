@@ -15,10 +15,6 @@ EPS = 1e-4
 """Added to mean squares that activities and weights are divided by."""
 SHARPNESS = 2.0
 """Of the softmax of `competition`, in standard deviations of a unit's input."""
-RIVALRY = 6.0
-"""Of that of `rivalry`."""
-CLOSENESS = 8.0
-"""Of the softmax of `neighbours`, per unit of the cosine of two examples."""
 
 
 class Unit(NamedTuple):
@@ -30,8 +26,6 @@ class Unit(NamedTuple):
     """Input of the nonlinearity, (T, B, N)."""
     feedback: Tensor
     """What the next layer sends back through its weights, (T, B, N); zero for the last layer."""
-    below: Tensor
-    """Activity of the layer below, centred over the examples, (T, B, N_v)."""
 
 
 def standardised(activity: Tensor) -> Tensor:
@@ -61,28 +55,6 @@ def competition(unit: Unit) -> Tensor:
     return torch.softmax(SHARPNESS * standardised(unit.z), dim=-1) * unit.z.shape[-1]
 
 
-def rivalry(unit: Unit) -> Tensor:
-    """As `competition`, but nearly winner-take-all."""
-    return torch.softmax(RIVALRY * standardised(unit.z), dim=-1) * unit.z.shape[-1]
-
-
-def response(unit: Unit) -> Tensor:
-    """The unit's input: a linear unit learns principal components so (Oja 1982)."""
-    return unit.z
-
-
-def neighbours(unit: Unit) -> Tensor:
-    """Inputs of the unit for similar examples, of which none is the example itself.
-
-    Units that follow it change slowly from an example to its neighbours, as spectral embeddings do
-    (after the trace rule of Földiák 1991, with neighbours in place of moments).
-    """
-    close = torch.nn.functional.normalize(unit.below, dim=-1)
-    similarity = CLOSENESS * close @ close.mT
-    itself = torch.eye(similarity.shape[-1], dtype=torch.bool, device=similarity.device)
-    return torch.softmax(similarity.masked_fill(itself, -torch.inf), dim=-1) @ standardised(unit.z)
-
-
 def cube(unit: Unit) -> Tensor:
     """Rare, large responses of either sign: z³ (independent components; Hyvärinen and Oja 1997)."""
     return standardised(unit.z) ** 3
@@ -99,17 +71,6 @@ def feedback(unit: Unit) -> Tensor:
 
 
 SIGNALS: dict[str, Callable[[Unit], Tensor]] = {
-    signal.__name__: signal
-    for signal in (
-        activity,
-        threshold,
-        competition,
-        cube,
-        energy,
-        feedback,
-        rivalry,
-        response,
-        neighbours,
-    )
+    signal.__name__: signal for signal in (activity, threshold, competition, cube, energy, feedback)
 }
-"""The signals by name."""
+"""The signals by name, in the order of θ."""

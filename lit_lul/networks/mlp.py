@@ -196,6 +196,10 @@ class MLPs(Networks):
                 )
         check_activation(self.activation)
 
+    def __str__(self) -> str:
+        """As `repr`, without a newer setting at its default: checkpoints and reports name it so."""
+        return repr(self).replace(", batch_norm=True", "")
+
     def at(self, quantile: float, inputs: int, outputs: int) -> MLP:
         """The MLP at a quantile of all MLPs sorted by the cost of an inner step."""
         every = _by_cost(self, inputs, outputs)

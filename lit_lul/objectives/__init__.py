@@ -4,7 +4,6 @@ from lit_lul.objectives.few_shot_ridge import FewShotRidge
 from lit_lul.objectives.objective import Labelled, Objective, Score
 from lit_lul.objectives.prototypes import Prototypes
 from lit_lul.objectives.supervised import CrossEntropy, SquaredError
-from lit_lul.objectives.tuned_ridge import TunedRidge
 
 __all__ = [
     "CrossEntropy",
@@ -14,5 +13,4 @@ __all__ = [
     "Prototypes",
     "Score",
     "SquaredError",
-    "TunedRidge",
 ]

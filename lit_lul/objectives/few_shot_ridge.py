@@ -75,22 +75,15 @@ class FewShotRidge(Objective):
     def score(self, support_u: Tensor, query_u: Tensor, labelled: Labelled) -> Score:
         """The score of given features (R, T, K, E) and (R, T, K', E) in place of embeddings."""
         support_y = self.scale_targets(labelled.support_y, labelled.is_target)
-        coefficients, predictions = self.regress(support_u, support_y, query_u)
-        score = self.judge(predictions, labelled)
-        if not self.loss_includes_penalty:
-            return score
-        penalty = coefficients[..., :-1, :].square().sum((-2, -1))
-        return score._replace(
-            loss=score.loss + (self.ridge * penalty / support_u.shape[-2]).mean(0)
-        )
-
-    def judge(self, predictions: Tensor, labelled: Labelled) -> Score:
-        """The score of predictions (R, T, K', C) for the query examples, without a penalty."""
         query_y = self.scale_targets(labelled.query_y, labelled.is_target)
+        coefficients, predictions = self.regress(support_u, support_y, query_u)
         guesses = predictions
         if self.loss == "cosine":
             guesses = predictions / predictions.norm(dim=-1, keepdim=True)  # App. 27
         loss = (guesses - query_y).square().sum(-1).mean(-1)  # App. 28
+        if self.loss_includes_penalty:
+            penalty = coefficients[..., :-1, :].square().sum((-2, -1))
+            loss = loss + self.ridge * penalty / support_u.shape[-2]
         other = ~labelled.is_class.unsqueeze(-2)
         guess = predictions.masked_fill(other, -torch.inf).argmax(-1)
         truth = labelled.query_y.masked_fill(other, -torch.inf).argmax(-1)

@@ -21,16 +21,13 @@ from lit_lul.report.stored_rows import Row, RowFile, rule_key
 from lit_lul.sweep import FINISHED
 
 HELD_OUT = HeldOut(
-    dataset="glyphs",
-    classes=10,
-    unlabelled_classes="same",
     inner_steps=60,
     points=1,
     batch_size=32,
     tests_per_class=20,
     draws=16,
 )
-"""Characters that meta-training never sees; the network is that of the runs."""
+"""Digits, which meta-training never sees, with the network of the runs."""
 HIDDEN_LAYERS, HIDDEN_UNITS = (1, 1), (32, 32)
 
 
@@ -67,7 +64,7 @@ class AblationRun:
         return max((float(norm) for norm in norms if norm), default=0.0)
 
     def held_out(self) -> HeldOut:
-        """The held-out characters, with networks that have batch norm if those of the run do."""
+        """The held-out digits, with networks that have batch norm if those of the run do."""
         config = OmegaConf.load(self.folder / "config.yaml")
         batch_norm = OmegaConf.select(config, "data.networks.init_args.batch_norm", default=True)
         networks = MLPs(HIDDEN_LAYERS, HIDDEN_UNITS, batch_norm=bool(batch_norm))

@@ -2,7 +2,7 @@
 
 import shlex
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -69,15 +69,16 @@ def baselines(
         except InvalidInput as error:
             missing[name] = str(error)
             console.print(f"{name}: left out ({error})")
-            continue
-        start = time.monotonic()
-
-        def tell(what: str, _: int, start: float = start) -> None:
-            console.print(f"{what}, after {(time.monotonic() - start) / 60:.0f} minutes")
-
-        entry.measure(data, learners, tell)
-        rows = entry.rows(learners)
-        assert rows is not None  # all are measured now
-        measured[name] = rows
-        write_baselines(shlex.join(command), parts, measured, missing, learners, out)
+        else:
+            entry.measure(data, learners, _since(console))
+        if (rows := entry.rows(learners)) is not None:
+            measured[name] = rows
+        if measured:
+            write_baselines(shlex.join(command), parts, measured, missing, [*learners], out)
     console.print(f"baselines in {out}")
+
+
+def _since(console: Console) -> Callable[[str, int], None]:
+    """A function that prints what has been measured, and the time since now."""
+    start = time.monotonic()
+    return lambda what, _: console.print(f"{what}, after {(time.monotonic() - start) / 60:.0f} min")

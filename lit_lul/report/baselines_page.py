@@ -6,7 +6,13 @@ from pathlib import Path
 import numpy as np
 
 from lit_lul.evaluation.baselines import RANDOM, SELF_SUPERVISED
-from lit_lul.evaluation.features import CENTROIDS, COMPONENTS, FEATURES, MORE_COMPONENTS
+from lit_lul.evaluation.features import (
+    CENTROIDS,
+    COMPONENTS,
+    DICTIONARY_ROWS,
+    FEATURES,
+    MORE_COMPONENTS,
+)
 from lit_lul.evaluation.held_out import HeldOut
 from lit_lul.evaluation.neural.encoder import CORRUPTED, STEPS
 from lit_lul.evaluation.probes import CHOICES_OF_C, FOLDS
@@ -26,7 +32,7 @@ def write_baselines(
     parts: Mapping[str, Sequence[HeldOut]],
     measured: Mapping[str, Mapping[str, Row]],
     missing: Mapping[str, str],
-    rules: Sequence[str] | Mapping[str, object],
+    rules: Sequence[str],
     out: Path,
 ) -> None:
     """Write the page.
@@ -42,16 +48,18 @@ def write_baselines(
     Raises:
         InvalidInput: when it cannot be written.
     """
-    some = next(iter(parts.values()))[0]
+    some, present = next(iter(parts.values()))[0], next(iter(measured.values())).keys()
     groups = {
-        "fitted to unlabelled rows": list(FEATURES),
-        "trained by gradients": list(SELF_SUPERVISED),
-        "random and rules": [*RANDOM, *rules],
+        "fitted to unlabelled rows": [name for name in FEATURES if name in present],
+        "trained by gradients": [name for name in SELF_SUPERVISED if name in present],
+        "random networks and rules": [name for name in (*RANDOM, *rules) if name in present],
     }
-    text = [_introduction(command, some, out, missing)]
+    reasons = {name: f"left out: {why}" for name, why in missing.items()}
+    reasons |= dict.fromkeys(parts.keys() - measured.keys() - missing.keys(), "not measured yet")
+    text = [_introduction(command, some, out, reasons)]
     for probe in some.probes:
         text += [f"## {title(probe, PROTOCOL).capitalize()}", _table(groups, measured, probe)]
-    with_labels = {"with the labels": list(WITH_LABELS)}
+    with_labels = {"with labels": [name for name in WITH_LABELS if name in present]}
     text += ["## Unlabelled rows and labels together", WITH_LABELS_TEXT]
     text += [_table(with_labels, measured, some.probes[-1])]
     with replace_file(out) as temporary:
@@ -85,8 +93,8 @@ unlabelled ones, those that give networks their statistics. *Label spreading* is
 predictions of which it is {CONFIDENCE:.0%} sure, with C chosen on the labels."""
 
 
-def _introduction(command: str, held_out: HeldOut, out: Path, missing: Mapping[str, str]) -> str:
-    left_out = "".join(f"\n\n{name} is left out: {why}." for name, why in missing.items())
+def _introduction(command: str, held_out: HeldOut, out: Path, reasons: Mapping[str, str]) -> str:
+    absent = "".join(f"\n\n{name} is {why}." for name, why in sorted(reasons.items()))
     penalties = ", ".join(f"{c:g}" for c in CHOICES_OF_C)
     return f"""# Rules beside stronger baselines
 
@@ -102,14 +110,16 @@ with C chosen for every draw and method from {penalties} by {FOLDS}-fold cross-v
 labels. Nothing was tuned on these datasets: sizes are round numbers, or those of papers.
 
 - *PCA*, *ICA* and *NMF* have {COMPONENTS} components, *whitened PCA* {COMPONENTS} or
-  {MORE_COMPONENTS}, the *dictionary* {MORE_COMPONENTS} atoms, *k-means* and *SoftHebb*
-  {CENTROIDS} units with triangle activation. *SoftHebb* is a plasticity designed by hand: units
-  compete for a row, and each moves towards it by its share.
+  {MORE_COMPONENTS}. The *dictionary* has {MORE_COMPONENTS} atoms, learned from
+  {DICTIONARY_ROWS:,} rows; *k-means* and *SoftHebb* have {CENTROIDS} units with triangle
+  activation. *SoftHebb* is a plasticity designed by hand: units compete for a row, and each moves
+  towards it by its share.
 - *Denoising* autoencoder, *contrastive* (SCARF) and *VICReg* train the network that rules train
   (`{held_out.networks}`), by {STEPS:,} steps of Adam on minibatches of {held_out.batch_size} rows
   in which {CORRUPTED:.0%} of the inputs are replaced by those of other rows. Rules take
-  {held_out.inner_steps} inner steps on such minibatches.
+  {held_out.inner_steps} inner steps on as many rows, not corrupted. {STEPS:,} steps are few for
+  gradient descent: longer training makes these baselines better.
 - A *random network* is what these and rules start from. An *untrained rule* has θ as it is
   initialised.
 
-The accuracy of every draw is in `{out.stem}/<dataset>.json`.{left_out}"""
+The accuracy of every draw is in `{out.stem}/<dataset>.json`.{absent}"""

@@ -46,7 +46,7 @@ def train_encoder(
     draws: Draws,
     held_out: HeldOut,
     embedding_units: int,
-    steps: int = STEPS,
+    steps: int,
     tell: Callable[[int], None] = silent,
 ) -> tuple[Network, Tree]:
     """Train the network of every draw, from where rules start.

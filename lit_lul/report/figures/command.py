@@ -10,7 +10,7 @@ from rich.console import Console
 from lit_lul.errors import InvalidInput
 from lit_lul.report.figures.config import FiguresConfig, load_figures, make_panels
 from lit_lul.report.figures.context import Context
-from lit_lul.report.figures.page import FiguresPage, write_page
+from lit_lul.report.figures.page import FiguresPage, draw_panel, write_page
 from lit_lul.report.figures.panel import Panel
 from lit_lul.report.figures.run_thetas import KeptTheta, load_thetas
 from lit_lul.report.rules import UNTRAINED, load_learners
@@ -56,23 +56,25 @@ def figures(
     command += ["--config", str(config), "--out", str(out)]
     command += [] if settings.run is None else ["--run", str(settings.run)]
     command += ["--quick"] * quick
-    page = FiguresPage(shlex.join(command), settings, panels, rules)
     console = Console(stderr=True, soft_wrap=True, highlight=False)
-    folder, missing = out.with_suffix(""), {}
-    possible = {panel.name: panel for panel in chosen}
-    total = 0.0
-    for panel in chosen:
+    folder = out.with_suffix("")
+    missing: dict[str, list[str]] = {}
+    seconds: dict[str, float] = {}
+    for panel in panels:
         try:
-            total += panel.seconds(folder)
+            seconds[panel.name] = panel.seconds()
         except InvalidInput as error:
             missing[panel.name] = [str(error)]
             console.print(f"{panel.name}: left out ({error})")
-            del possible[panel.name]
-    tell = time_left(total, console)
-    for name, panel in possible.items():
-        failed = panel.measure(folder, tell)
-        missing[name] = sorted(set(failed.values()))
-        write_page(page, missing, out)
+    possible = [panel for panel in chosen if panel.name in seconds]
+    page = FiguresPage(shlex.join(command), sum(seconds.values()), settings, panels, rules)
+    tell = time_left(sum(panel.seconds(folder) for panel in possible), console)
+    for panel in possible:
+        try:
+            missing[panel.name] = panel.measure(folder, tell)
+        finally:  # when it is interrupted, too
+            draw_panel(panel, folder)
+            write_page(page, missing, out)
     write_page(page, missing, out)
     console.print(f"figures in {out}")
 

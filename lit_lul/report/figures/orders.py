@@ -92,7 +92,7 @@ class Orders(Panel[Row]):
             plot.set_title(dataset)
             plot.grid(alpha=0.3, axis="y")
         plots[0].set_ylabel("few-shot accuracy")
-        plots[0].legend(loc="lower right")
+        plots[0].legend(loc="lower center", framealpha=1)
         return figure
 
     def _found(self, rows: Mapping[str, Row]) -> dict[tuple[str, str], dict[str, Row]]:

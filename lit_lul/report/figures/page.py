@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from matplotlib import rc_context
+
 from lit_lul.errors import InvalidInput
 from lit_lul.files.atomic import replace_file
 from lit_lul.report.figures.config import FiguresConfig
@@ -22,19 +24,21 @@ class FiguresPage:
 
     Attributes:
         command: the command that measures everything in it.
+        seconds: about how long that takes on one core.
         settings: the configuration.
         panels: all panels, in their order.
         rules: names of the rules.
     """
 
     command: str
+    seconds: float
     settings: FiguresConfig
     panels: Sequence[Panel[Any]]
     rules: Sequence[str]
 
 
 def write_page(page: FiguresPage, missing: Mapping[str, Sequence[str]], out: Path) -> None:
-    """Write the markdown, and the pictures of the panels into the folder of the same name.
+    """Write the markdown; pictures are in the folder of the same name.
 
     Args:
         page: the content.
@@ -55,7 +59,6 @@ def write_page(page: FiguresPage, missing: Mapping[str, Sequence[str]], out: Pat
         if not complete and not lacks:
             lacks = "\n\nNot all of it is measured yet."
         if rows:
-            _draw(panel, rows, folder)
             parts.append(_section(panel, rows, folder.name) + lacks)
         elif lacks and panel.name in missing:
             parts.append(f"## {panel.title}{lacks}")
@@ -67,13 +70,18 @@ def write_page(page: FiguresPage, missing: Mapping[str, Sequence[str]], out: Pat
         temporary.write_text("\n\n".join(parts) + "\n")
 
 
-def _draw(panel: Panel[Any], rows: Mapping[str, Any], folder: Path) -> None:
-    figure = panel.draw(rows)
-    for kind in ("png", "svg"):
-        with replace_file(folder / f"{panel.name}.{kind}") as temporary:
-            figure.savefig(
-                temporary, format=kind, dpi=110, metadata={"Date": None} if kind == "svg" else None
-            )
+def draw_panel(panel: Panel[Any], folder: Path) -> None:
+    """Draw what is measured of a panel, as PNG and SVG.
+
+    Raises:
+        InvalidInput: when a file cannot be written.
+    """
+    if rows := panel.rows(folder):
+        figure = panel.draw(rows)
+        for kind, metadata in (("png", None), ("svg", {"Date": None})):
+            path = folder / f"{panel.name}.{kind}"
+            with rc_context({"svg.hashsalt": panel.name}), replace_file(path) as temporary:
+                figure.savefig(temporary, format=kind, dpi=110, metadata=metadata)
 
 
 def _section(panel: Panel[Any], rows: Mapping[str, Any], folder: str) -> str:
@@ -118,7 +126,8 @@ Accuracies are few-shot, mean ± standard error over the draws; by the ridge reg
 meta-objective if nothing else is said, with hidden states in {page.settings.precision}. *Inductive*
 embeds every labelled row alone, with batch statistics of unlabelled rows; the paper's labelled rows
 shared their own. Every draw has its own network, order of the inputs, labels and test examples.
-All numbers are in `{out.stem}/<panel>.json`."""
+All numbers are in `{out.stem}/<panel>.json`; all of them are estimated at {page.seconds / 3600:.1f}
+hours of one core that nothing else uses."""
 
 
 def _power(number: float) -> str:

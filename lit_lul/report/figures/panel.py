@@ -102,7 +102,7 @@ class Panel(ABC, Generic[R]):
     def checks(self, rows: Mapping[str, R]) -> list[Check]:
         """The checks whose rows have been measured."""
 
-    def measure(self, folder: Path, tell: Callable[[str, float], None]) -> dict[str, str]:
+    def measure(self, folder: Path, tell: Callable[[str, float], None]) -> list[str]:
         """Measure what is missing or has another key, and store each row at once.
 
         Args:
@@ -110,33 +110,34 @@ class Panel(ABC, Generic[R]):
             tell: called after each with its name and its seconds.
 
         Returns:
-            Why each measurement that failed did, by name.
+            Why measurements could not be made, each reason once.
 
         Raises:
             InvalidInput: when the file cannot be read or written.
         """
-        file, failed = RowFile(self.name, folder / f"{self.name}.json", self.kind), {}
+        file = RowFile(self.name, folder / f"{self.name}.json", self.kind)
+        failed: dict[str, None] = {}
         for one in self.measurements():
             if file.has(one.name, one.key):
                 continue
             try:
                 row = one.measure()
             except InvalidInput as error:
-                failed[one.name] = str(error)
+                failed[str(error)] = None
                 tell(f"{self.name}: {one.name} left out ({error})", one.seconds)
             else:
                 file.keep(one.name, row, self.protocol())
                 tell(f"{self.name}: {one.name}", one.seconds)
-        return failed
+        return [*failed]
 
     def rows(self, folder: Path) -> dict[str, R]:
         """Rows by name, of the measurements that are stored with their keys."""
         file = RowFile(self.name, folder / f"{self.name}.json", self.kind)
         return file.current({one.name: one.key for one in self.measurements()})
 
-    def seconds(self, folder: Path) -> float:
-        """About how long the measurements take that are not stored."""
-        stored = self.rows(folder)
+    def seconds(self, folder: Path | None = None) -> float:
+        """About how long the measurements take, of a folder those that are not stored in it."""
+        stored = {} if folder is None else self.rows(folder)
         return sum(one.seconds for one in self.measurements() if one.name not in stored)
 
 

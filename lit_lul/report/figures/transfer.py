@@ -119,7 +119,7 @@ class Sizes(_Transfer):
         plots = figure.subplots(1, 2, sharey=True)
         ranges = (s.trained_widths, s.trained_depths)
         for plot, varied, trained in zip(plots, ("width", "depth"), ranges, strict=True):
-            plot.axvspan(*trained, color="0.9", label=f"meta-training of {self._context.first}")
+            plot.axvspan(*trained, color="0.9", label="range in meta-training")
             for i, rule in enumerate(self._context.rules):
                 points = [
                     (int(name.split()[1]), row)
@@ -143,8 +143,10 @@ class Sizes(_Transfer):
             xlabel=f"units per layer, {s.layers} hidden layers",
             ylabel="few-shot accuracy",
         )
-        plots[1].set(xlabel=f"hidden layers of {s.units} units")
-        plots[1].legend()
+        plots[0].set_xticks(s.widths, [str(width) for width in s.widths])
+        plots[0].minorticks_off()
+        plots[0].legend(loc="center right")
+        plots[1].set(xlabel=f"hidden layers of {s.units} units", xticks=s.depths)
         return figure
 
     def shows(self, rows: Mapping[str, Row]) -> str:

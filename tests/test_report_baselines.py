@@ -1,0 +1,137 @@
+"""More baselines: what they compute, and the page of `report baselines`."""
+
+import json
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+import torch
+from conftest import lit_lul
+from omegaconf import OmegaConf
+from test_configs import CONFIGS
+from test_results import write_rule
+
+from lit_lul.evaluation import baselines
+from lit_lul.evaluation.baselines import ALL_BASELINES, RANDOM_EMBEDDING, measure_baselines
+from lit_lul.evaluation.features import FEATURES
+from lit_lul.evaluation.held_out import HeldOut
+from lit_lul.evaluation.neural.contrastive import CONTRASTIVE
+from lit_lul.evaluation.neural.denoising import DENOISING, HIDDEN
+from lit_lul.evaluation.neural.encoder import corrupt
+from lit_lul.evaluation.neural.training import Linear
+from lit_lul.evaluation.neural.vicreg import VICREG
+from lit_lul.evaluation.small_tables import digits
+from lit_lul.networks import MLP, MLPs
+from lit_lul.objectives import FewShotRidge
+from lit_lul.report.suite_config import Half, load_suite
+
+HELD_OUT = HeldOut(networks=MLPs((1, 1), (48, 48)), draws=2, tests_per_class=20, batch_size=64)
+
+
+def test_every_baseline_beats_the_random_embedding_on_digits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(baselines, "STEPS", 120)
+    names = [name for name in ALL_BASELINES if name not in ("dictionary", "denoising")]
+    found = measure_baselines(FewShotRidge(), digits(), HELD_OUT, 16, names)
+    chance = found.pop(RANDOM_EMBEDDING).mean()
+    for name, accuracy in found.items():
+        assert accuracy.shape == (1, 2)
+        assert accuracy.mean() > chance + 0.04, name
+
+
+def test_the_denoising_loss_is_the_error_of_the_decoder() -> None:
+    decoder = DENOISING.start(5, 3, torch.Generator().manual_seed(0))
+    x, corrupted = torch.rand(2, 1, 9, 5, generator=torch.Generator().manual_seed(1))
+    seen = []
+
+    def encode(rows: torch.Tensor) -> torch.Tensor:
+        seen.append(rows)
+        return rows[..., :3]
+
+    hidden = MLP((3, *HIDDEN)).embed(decoder["layers"], corrupted[..., :3])
+    decoded = hidden @ decoder["pixels"].weight + decoder["pixels"].bias
+    found = DENOISING.loss(decoder, encode, x, corrupted)
+    torch.testing.assert_close(found, (decoded - x).square().mean((1, 2)))
+    assert seen == [corrupted]
+
+
+def test_codes_of_a_dictionary_are_sparse() -> None:
+    x = (digits().unlabelled[:130].float() / 16).numpy()
+    codes = FEATURES["dictionary"](x, 0)(x[:20])
+    assert codes.shape == (20, 128)
+    assert 0 < np.count_nonzero(codes, axis=1).max() <= 7
+
+
+def test_corrupted_inputs_are_those_of_other_rows() -> None:
+    x = torch.arange(2 * 50 * 4.0).reshape(2, 50, 4)
+    corrupted = corrupt(x, [torch.Generator().manual_seed(seed) for seed in (0, 1)])
+    changed = corrupted != x
+    assert 0.5 < changed.double().mean() < 0.7
+    assert torch.equal(corrupted % 4, x % 4), "of the same input"
+    assert ((corrupted // 200) == (x // 200)).all(), "of the same draw"
+
+
+def test_losses_are_least_for_what_methods_ask_for() -> None:
+    eye = torch.eye(8)[None] * 5
+    identity = Linear(torch.eye(8)[None], torch.zeros(1, 1, 8))
+    head = (identity, identity)
+
+    def contrast(x: torch.Tensor) -> float:
+        return float(CONTRASTIVE.loss(head, lambda rows: rows, eye, x))
+
+    assert contrast(eye) == pytest.approx(float(np.log(np.e + 7) - 1), abs=1e-5)
+    assert contrast(eye.roll(1, 1)) > contrast(eye) + 0.9
+    spread = torch.randn(1, 4000, 8, generator=torch.Generator().manual_seed(0)) * 3 + 20
+    collapsed = torch.full_like(spread, 20.0)
+    assert float(VICREG.loss(head, lambda rows: rows, spread, spread)) < 0.5
+    assert float(VICREG.loss(head, lambda rows: rows, collapsed, collapsed)) > 20
+
+
+def test_settings_are_those_of_the_suite() -> None:
+    of_suite: dict[str, Any] = {}
+    for half in get_args(Half):
+        of_suite |= load_suite(CONFIGS / "suite.yaml", half).entries
+    for half in get_args(Half):
+        for name, parts in load_suite(CONFIGS / "baselines.yaml", half).entries.items():
+            assert [p.describe() for p in parts] == [p.describe() for p in of_suite[name]]
+
+
+def test_the_page_has_every_method_and_rows_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    names = ("raw inputs", "denoising", RANDOM_EMBEDDING, "self-training")
+    write_rule(Path("mine.safetensors"), seed=5)
+    shared = {
+        "networks": {"class_path": "MLPs", "init_args": {"hidden_layers": [1, 1]}},
+        "probes": ["ridge", "logistic_cv"],
+        "inner_steps": 1,
+        "points": 1,
+        "labels_per_class": 3,
+        "draws": 2,
+    }
+    halves = {"development": {"digits": {"dataset": "digits"}}, "report": {"absent": ABSENT}}
+    OmegaConf.save(OmegaConf.create({"shared": shared, **halves}), "some.yaml")
+    words = ["report", "baselines", "--rules", "mine.safetensors", "--config", "some.yaml"]
+    with monkeypatch.context() as patch:
+        patch.setattr("lit_lul.report.baselines.ALL_BASELINES", names)
+        patch.setattr(baselines, "STEPS", 2)
+        lit_lul(*words, "--out", "out/page.md")
+        page = Path("out/page.md").read_text()
+        capsys.readouterr()
+        lit_lul(*words, "--out", "out/page.md")
+    assert "digits: denoising" not in capsys.readouterr().err
+    assert Path("out/page.md").read_text() == page
+    rows = json.loads(Path("out/page/digits.json").read_text())["rows"]
+    assert list(rows) == [*names, "untrained rule", "mine"]
+    ridge = page.partition("## Ridge, inductive")[2].partition("##")[0]
+    for name in (*names[:3], "mine"):
+        assert f"| {name} | " in ridge.replace("**", "")
+    assert "| self-training | " in page.partition("## Unlabelled rows and labels")[2]
+    assert "absent is left out: " in page
+
+
+ABSENT = {"images": {"dataset": "nobody/nothing"}}
