@@ -91,7 +91,7 @@ def draw(rows: Mapping[str, Mapping[str, Any]]) -> Figure:
     for plot in plots[len(rows) :]:
         plot.axis("off")
     handles, labels = plots[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 2 * columns))
+    figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 2 * columns))
     figure.supxlabel("steps")
     figure.supylabel("loss")
     return figure
