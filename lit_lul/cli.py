@@ -196,11 +196,11 @@ class LitLulCLI(LightningCLI):
         self._report()
 
     def after_validate(self) -> None:
-        """Print the held-out curves and where they are."""
+        """Print the held-out curves and where they are, and the rollouts on new tasks."""
         self._report()
 
     def after_test(self) -> None:
-        """Print the held-out curves and where they are."""
+        """Print the held-out curves and where they are, and the rollouts on new tasks."""
         self._report()
 
     def _report(self) -> None:
@@ -209,6 +209,11 @@ class LitLulCLI(LightningCLI):
         console = Console(soft_wrap=True, highlight=False)
         for curve in self.curves:
             console.print("\n" + curve.summary())
+        measured = self.trainer.callback_metrics
+        for stage in ("val", "test"):  # rollouts on tasks that training never sees
+            if f"{stage}/accuracy" in measured:
+                accuracy, loss = (measured[f"{stage}/{name}"] for name in ("accuracy", "meta_loss"))
+                console.print(f"{stage:<8} accuracy {accuracy:.1%}, meta-loss {loss:.4f}")
         if self.subcommand == "fit":
             console.print(f"θ        {self.card.theta}\ncard     {self.card.path}")
 

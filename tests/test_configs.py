@@ -154,7 +154,7 @@ def few_shot(config: str, *options: str) -> list[str]:
 
 
 @pytest.mark.parametrize("config", LEARNERS_OF)
-def test_few_shot(run_folder: Path, config: str) -> None:
+def test_few_shot(run_folder: Path, config: str, capsys: pytest.CaptureFixture[str]) -> None:
     """One shot, and resumed as if it had not stopped; ranks are in test_distributed.py."""
     options = few_shot(config, "--data.sizes.labels_per_class=1", "--data.sizes.tasks=2")
     lit_lul(*options, "--trainer.max_steps=1")
@@ -169,7 +169,9 @@ def test_few_shot(run_folder: Path, config: str) -> None:
     learner = load_learner(theta)
     assert type(learner) is LEARNERS[LEARNERS_OF[config]]
     assert "load_learner" in theta.with_suffix(".md").read_text()
+    capsys.readouterr()
     lit_lul("validate", *options[1:], f"--ckpt_path={theta}")
+    assert "val      accuracy " in capsys.readouterr().out
 
 
 SMALL_MLP = [
