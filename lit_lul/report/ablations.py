@@ -10,9 +10,9 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from lit_lul.errors import InvalidInput
 from lit_lul.files.atomic import replace_file
 from lit_lul.report.ablation_runs import HELD_OUT, AblationRun, find_runs, measure_run
+from lit_lul.report.page_path import page_path
 from lit_lul.report.stored_rows import Row, RowFile
 
 FULL = "full"
@@ -67,8 +67,7 @@ def ablations(runs: list[str], out: Path = Path("docs/ablations.md")) -> None:
     Raises:
         InvalidInput: for an invalid option, or a run that is not finished as expected.
     """
-    if out.suffix != ".md":
-        raise InvalidInput(f"--out {out}: expected a name that ends in .md")
+    out = page_path(out)
     found = find_runs(runs)
     file = RowFile("ablations", out.with_suffix("") / "runs.json", Row)
     data, console = HELD_OUT.load(None), Console(stderr=True)

@@ -10,6 +10,7 @@ from rich.console import Console
 from lit_lul.errors import InvalidInput
 from lit_lul.evaluation.baselines import ALL_BASELINES
 from lit_lul.report.baselines_page import write_baselines
+from lit_lul.report.page_path import page_path
 from lit_lul.report.rules import UNTRAINED, load_learners
 from lit_lul.report.stored_rows import DEVICE, Row
 from lit_lul.report.suite_config import Suite, load_suite, quick_look
@@ -36,13 +37,12 @@ def baselines(
     Raises:
         InvalidInput: for an invalid option, rule or file.
     """
-    if out.suffix != ".md":
-        raise InvalidInput(f"--out {out}: expected a name that ends in .md")
+    out = page_path(out, quick)
     halves: list[Suite] = [load_suite(config, half) for half in ("development", "report")]
     command = ["python", "-m", "lit_lul", "report", "baselines", "--rules", *rules]
     command += ["--config", str(config), "--out", str(out), *["--quick"] * quick]
     if quick:
-        halves, out = [quick_look(half) for half in halves], out.with_stem(f"{out.stem}_quick")
+        halves = [quick_look(half) for half in halves]
     suite, folder = halves[0], out.with_suffix("")
     parts = {name: entry for half in halves for name, entry in half.entries.items()}
     learners = load_learners(rules, ALL_BASELINES)

@@ -15,6 +15,7 @@ from lit_lul.learners import LSTMOptimizer
 from lit_lul.report.held_out_entries import read_values
 from lit_lul.report.optimizer_curves import Measured, Problem
 from lit_lul.report.optimizers_page import write_page
+from lit_lul.report.page_path import page_path
 
 
 @dataclass(frozen=True)
@@ -58,13 +59,12 @@ def optimizers(
     Raises:
         InvalidInput: for an invalid option or file.
     """
-    if out.suffix != ".md":
-        raise InvalidInput(f"--out {out}: expected a name that ends in .md")
+    out = page_path(out, quick)
     study = load_study(config)
     command = ["python", "-m", "lit_lul", "report", "optimizers"]
     command += ["--config", str(config), "--out", str(out), *["--quick"] * quick]
     if quick:
-        study, out = quick_look(study), out.with_stem(f"{out.stem}_quick")
+        study = quick_look(study)
     if unknown := [name for name in only or [] if name not in study.problems]:
         raise InvalidInput(f"--only {unknown[0]}: expected some of {', '.join(study.problems)}")
     console = Console(stderr=True, soft_wrap=True, highlight=False)

@@ -16,6 +16,7 @@ from lit_lul.evaluation.held_out_data import HeldOutData
 from lit_lul.evaluation.made_rows import world
 from lit_lul.files.atomic import replace_file
 from lit_lul.objectives.few_shot_ridge import FewShotRidge
+from lit_lul.report.page_path import page_path
 from lit_lul.report.prior_figures import draw_profiles, draw_worlds
 from lit_lul.report.suite_config import load_suite
 from lit_lul.report.suite_page import MORE
@@ -73,8 +74,7 @@ def prior(
     Raises:
         InvalidInput: for an invalid option or configuration.
     """
-    if out.suffix != ".md":
-        raise InvalidInput(f"--out {out}: expected a name that ends in .md")
+    out = page_path(out)
     if worlds < 1:
         raise InvalidInput(f"--worlds {worlds}: expected 1 or more")
     suite = load_suite(config, "development")

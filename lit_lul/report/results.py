@@ -20,6 +20,7 @@ from lit_lul.evaluation.held_out import HeldOut
 from lit_lul.evaluation.probes import ridge_of
 from lit_lul.objectives.few_shot_ridge import FewShotRidge
 from lit_lul.report.held_out_entries import make_entries, read_values
+from lit_lul.report.page_path import page_path
 from lit_lul.report.result_rows import Dataset
 from lit_lul.report.results_page import RANDOM_INITIALISATION, Report, write_report
 from lit_lul.report.rules import UNTRAINED, load_learners
@@ -74,8 +75,7 @@ def results(
     Raises:
         InvalidInput: for an invalid option, rule, file or dataset.
     """
-    if out.suffix != ".md":
-        raise InvalidInput(f"--out {out}: expected a name that ends in .md")
+    out = page_path(out)
     held_out, ridge, data_root, compile_rules = load_protocol(config)
     chosen = datasets or list(held_out)
     if unknown := [name for name in chosen if name not in held_out]:

@@ -7,6 +7,7 @@ from rich.console import Console
 
 from lit_lul.errors import InvalidInput
 from lit_lul.evaluation.baselines import MORE_BASELINES
+from lit_lul.report.page_path import page_path
 from lit_lul.report.rules import UNTRAINED, load_learners
 from lit_lul.report.stored_rows import DEVICE
 from lit_lul.report.suite_config import Half, load_suite, quick_look
@@ -40,11 +41,10 @@ def suite(
     Raises:
         InvalidInput: for an invalid option, rule or file.
     """
-    if out.suffix != ".md":
-        raise InvalidInput(f"--out {out}: expected a name that ends in .md")
+    out = page_path(out, quick)
     chosen = load_suite(config, half)
     if quick:
-        chosen, out = quick_look(chosen), out.with_stem(f"{out.stem}_quick")
+        chosen = quick_look(chosen)
     if unknown := [name for name in only or [] if name not in chosen.entries]:
         raise InvalidInput(f"--only {unknown[0]}: expected some of {', '.join(chosen.entries)}")
     learners = load_learners(rules, MORE_BASELINES)

@@ -12,6 +12,7 @@ from lit_lul.report.few_shot.config import StudyConfig, StudySource, load_config
 from lit_lul.report.few_shot.episodes import episodes, load_classes
 from lit_lul.report.few_shot.runs import Run, load_run
 from lit_lul.report.few_shot.table import TEST
+from lit_lul.report.page_path import page_path
 from lit_lul.report.stored_rows import Row, RowFile, digest, rule_key
 from lit_lul.report.time_left import time_left
 
@@ -34,11 +35,8 @@ def adaptation(
     Raises:
         InvalidInput: for an invalid option or file.
     """
-    if out.suffix != ".md":
-        raise InvalidInput(f"--out {out}: expected a name that ends in .md")
+    out = page_path(out, quick)
     studies = load_config(config, quick)
-    if quick:
-        out = out.with_stem(f"{out.stem}_quick")
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     command = ["python", "-m", "lit_lul", "report", "adaptation"]
     command += ["--config", str(config), "--out", str(out), *["--quick"] * quick]

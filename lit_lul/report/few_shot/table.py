@@ -27,6 +27,7 @@ from lit_lul.report.few_shot.table_page import (
     column,
     write_table,
 )
+from lit_lul.report.page_path import page_path
 from lit_lul.report.stored_rows import Row, RowFile, digest, rule_key
 from lit_lul.report.time_left import time_left
 from lit_lul.tasks.class_tasks import ClassTasks
@@ -56,11 +57,8 @@ def few_shot(
     Raises:
         InvalidInput: for an invalid option or file.
     """
-    if out.suffix != ".md":
-        raise InvalidInput(f"--out {out}: expected a name that ends in .md")
+    out = page_path(out, quick)
     studies = load_config(config, quick)
-    if quick:
-        out = out.with_stem(f"{out.stem}_quick")
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     command = ["python", "-m", "lit_lul", "report", "few_shot"]
     command += ["--config", str(config), "--out", str(out), *["--quick"] * quick]

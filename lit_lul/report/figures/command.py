@@ -13,6 +13,7 @@ from lit_lul.report.figures.context import Context
 from lit_lul.report.figures.page import FiguresPage, draw_panel, write_page
 from lit_lul.report.figures.panel import Panel
 from lit_lul.report.figures.run_thetas import KeptTheta, load_thetas
+from lit_lul.report.page_path import page_path
 from lit_lul.report.rules import UNTRAINED, load_learners
 from lit_lul.report.stored_rows import DEVICE
 from lit_lul.report.time_left import time_left
@@ -45,11 +46,9 @@ def figures(
     Raises:
         InvalidInput: for an invalid option, rule or file.
     """
-    if out.suffix != ".md":
-        raise InvalidInput(f"--out {out}: expected a name that ends in .md")
+    out = page_path(out, quick)
     settings = load_figures(config, quick)
     settings = settings if run is None else replace(settings, run=run)
-    out = out.with_stem(f"{out.stem}_quick") if quick else out
     panels = make_panels(settings, _context(rules, settings))
     chosen = _chosen(panels, only)
     command = ["python", "-m", "lit_lul", "report", "figures", "--rules", *rules]

@@ -1,5 +1,6 @@
 """Figure 5: other widths, depths and activations than a rule was meta-trained on."""
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -55,9 +56,9 @@ class _Transfer(Panel[Row]):
     def __init__(self, settings: TransferSettings, context: Context) -> None:
         self._settings, self._context = settings, context
 
+    @abstractmethod
     def _networks(self) -> dict[str, MLPs]:
         """The networks by what is varied."""
-        raise NotImplementedError
 
     def _held_out(self, networks: MLPs) -> HeldOut:
         entry = self._context.entry(self._settings.dataset)
