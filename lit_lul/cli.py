@@ -9,10 +9,12 @@ from typing import Any
 from jsonargparse import Namespace, auto_cli, set_parsing_settings
 from lightning import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities import rank_zero_only
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from torch.distributed import DistError
 
+from lit_lul.devices import has_compiler
 from lit_lul.errors import InvalidInput
 from lit_lul.evaluation.held_out import HeldOut
 from lit_lul.evaluation.held_out_curve import HeldOutCurve
@@ -33,7 +35,7 @@ from lit_lul.training.checkpoints import (
 from lit_lul.training.datamodule import TaskDataModule
 from lit_lul.training.loggers import RunConfig, check_installed
 from lit_lul.training.module import MetaLightningModule
-from lit_lul.training.precisions import check_precision
+from lit_lul.training.precisions import check_precision, fast_precision
 from lit_lul.training.preemption import StopOnSignal
 from lit_lul.training.progress import OuterStepProgressBar
 from lit_lul.training.rule_card import RuleCard
@@ -124,8 +126,9 @@ class LitLulCLI(LightningCLI):
         self.config, self.args = parser.parse_args(args), args
 
     def before_instantiate_classes(self) -> None:
-        """Choose the run's folder, resolve `--ckpt_path last`, and load the settings of θ."""
+        """Choose what suits the machine and the run's folder; read the settings of θ."""
         config = self.config[self.subcommand]
+        self._suit_the_machine(config)
         check_installed(logger.class_path for logger in config.trainer.logger or [])
         loggers = [
             logger.init_args
@@ -170,6 +173,22 @@ class LitLulCLI(LightningCLI):
         space: Any = Namespace  # jsonargparse leaves its constructor without types
         path = f"{LEARNERS[name].__module__}.{name}"
         config.model.learner = space(class_path=path, init_args=space(settings=space(**settings)))
+
+    def _suit_the_machine(self, config: Any) -> None:
+        """Choose compilation where it is null, and then precision if it is null too."""
+        if config.model.compile is not None:
+            return
+        config.model.compile = has_compiler()
+        if config.trainer.precision is None:
+            compiled = config.model.compile
+            config.trainer.precision = fast_precision(config.trainer.accelerator, compiled)
+        if not getattr(rank_zero_only, "rank", None):
+            compiled = str(config.model.compile).lower()
+            console = Console(stderr=True, soft_wrap=True, highlight=False)
+            console.print(
+                f"for this machine: model.compile {compiled}, "
+                f"trainer.precision {config.trainer.precision}"
+            )
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Make the trainer with this package's progress bar, files and signal handling."""

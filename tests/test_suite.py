@@ -20,6 +20,8 @@ from lit_lul.files.theta import load_rule
 from lit_lul.networks import MLPs
 from lit_lul.objectives import FewShotRidge
 from lit_lul.report import suite_rows
+from lit_lul.report.machine import chosen_compilation, chosen_precision
+from lit_lul.report.page_path import page_path
 from lit_lul.report.ranks import mean_ranks, ranks
 from lit_lul.report.suite_config import load_suite
 
@@ -191,3 +193,22 @@ def test_the_suites_that_ship() -> None:
         for part in (part for parts in suite.entries.values() for part in parts):
             named = part.images or part.text
             assert (named is not None and named.dataset in judged) == are_judged
+
+
+@pytest.mark.parametrize(("native", "precision"), [(True, "bf16"), (False, "float32")])
+def test_the_machine_decides_the_precision(
+    native: bool, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lit_lul.report.machine.has_native_bf16", lambda device: native)
+    monkeypatch.setattr("lit_lul.report.machine.has_compiler", lambda: native)
+    assert chosen_precision(Path("suite.yaml"), "auto") == precision
+    assert chosen_compilation(Path("suite.yaml"), "auto") is native
+    with pytest.raises(InvalidInput, match="expected auto, float32 or bf16"):
+        chosen_precision(Path("suite.yaml"), "fp8")
+    with pytest.raises(InvalidInput, match="expected auto, true or false"):
+        chosen_compilation(Path("suite.yaml"), "maybe")
+
+
+def test_a_quick_page_has_its_name_once() -> None:
+    assert page_path(Path("docs/suite.md"), quick=True) == Path("docs/suite_quick.md")
+    assert page_path(Path("docs/suite_quick.md"), quick=True) == Path("docs/suite_quick.md")

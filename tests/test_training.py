@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from conftest import (
     TINY,
     Finished,
@@ -26,7 +27,7 @@ from omegaconf import OmegaConf
 from lit_lul.errors import InvalidInput
 from lit_lul.estimators.truncated_backprop import flatten
 from lit_lul.files.theta import load_learner, stored_settings
-from lit_lul.learners import UpdateSettings
+from lit_lul.learners import UnsupervisedUpdate, UpdateSettings
 from lit_lul.training.module import MetaLightningModule
 from lit_lul.training.precisions import check_precision
 from lit_lul.training.run_folders import claim_version
@@ -137,6 +138,29 @@ def test_double_precision_runs_and_resumes(run_folder: Path) -> None:
     checkpoint = torch.load(log_folder(run_folder, 1) / "checkpoints/last.ckpt", weights_only=True)
     carries = [tensor for _, tensor in tensors_of(checkpoint["cohorts"])]
     assert {tensor.dtype for tensor in carries} == {torch.float64}
+
+
+@pytest.mark.parametrize(
+    ("native", "compiler", "precision"),
+    [(True, True, "bf16-mixed"), (False, True, "32-true"), (True, False, "32-true")],
+)
+def test_the_machine_decides_what_is_null(
+    native: bool,
+    compiler: bool,
+    precision: str,
+    run_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("lit_lul.training.precisions.has_native_bf16", lambda device: native)
+    monkeypatch.setattr("lit_lul.cli.has_compiler", lambda: compiler)
+    monkeypatch.setattr(UnsupervisedUpdate, "prepare", lambda self, compile: None)
+    lit_lul(*FIT, NO_CURVES, "--model.compile=null", "--trainer.max_steps=1")
+    chosen = f"model.compile {str(compiler).lower()}, trainer.precision {precision}"
+    assert chosen in capsys.readouterr().err
+    config = yaml.safe_load((log_folder(run_folder) / "config.yaml").read_text())
+    assert config["trainer"]["precision"] == precision  # a resumed run has the same
+    assert config["model"]["compile"] is compiler
 
 
 def test_precisions_that_are_not_tested_are_refused(run_folder: Path) -> None:

@@ -8,6 +8,7 @@ from lit_lul.errors import InvalidInput
 from lit_lul.evaluation.held_out import HeldOut
 from lit_lul.objectives.few_shot_ridge import FewShotRidge
 from lit_lul.report.held_out_entries import make_entries, read_values
+from lit_lul.report.machine import chosen_compilation, chosen_precision
 from lit_lul.report.stored_rows import Precision
 
 Half = Literal["development", "report"]
@@ -56,9 +57,8 @@ def load_suite(config: Path, half: Half) -> Suite:
     values = read_values(config)
     if unknown := [*(values.keys() - KEYS)]:
         raise InvalidInput(f"{config}: unknown {unknown[0]}, expected {', '.join(sorted(KEYS))}")
-    precision = values.get("precision", "float32")
-    if precision not in get_args(Precision):
-        raise InvalidInput(f"{config}: precision {precision}: expected float32 or bf16")
+    precision = chosen_precision(config, values.get("precision", "float32"))
+    compiled = chosen_compilation(config, values.get("compile", False))
     settings: dict[str, list[dict[str, Any]]] = {}
     for name, own in (values.get(half) or {}).items():
         both = {**(values.get("shared") or {}), **(own or {})}
@@ -72,7 +72,7 @@ def load_suite(config: Path, half: Half) -> Suite:
     entries = {
         name: [made[f"{name} {i}"] for i in range(len(parts))] for name, parts in settings.items()
     }
-    return Suite(entries, precision, bool(values.get("compile", False)), values.get("data_root"))
+    return Suite(entries, precision, compiled, values.get("data_root"))
 
 
 def quick_look(suite: Suite) -> Suite:

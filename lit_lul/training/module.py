@@ -12,6 +12,7 @@ from torch.distributed import ReduceOp
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric
 
+from lit_lul.devices import has_compiler
 from lit_lul.errors import InvalidInput
 from lit_lul.estimators import TruncatedBackprop
 from lit_lul.estimators.estimator import Carry, Estimator
@@ -51,7 +52,8 @@ class MetaLightningModule(LightningModule):
         clip_norm: largest norm of an outer step's gradient (5 in H.2).
         cohort_clip_norm: largest norm of the gradient of one truncation, so that few cohorts with
             large gradients do not determine the mean; not in the paper.
-        compile: whether the learner uses compiled kernels, which needs a C++ compiler.
+        compile: whether the learner uses compiled kernels, which needs a C++ compiler; None if
+            there is one.
 
     Raises:
         InvalidInput: for a norm that is not positive.
@@ -66,7 +68,7 @@ class MetaLightningModule(LightningModule):
         lr_scheduler: LRSchedulerCallable = paper_schedule,
         clip_norm: float = 5.0,
         cohort_clip_norm: float = float("inf"),
-        compile: bool = False,
+        compile: bool | None = False,
     ) -> None:
         super().__init__()
         for name, norm in (("clip_norm", clip_norm), ("cohort_clip_norm", cohort_clip_norm)):
@@ -76,7 +78,8 @@ class MetaLightningModule(LightningModule):
         self.learner: Learner = UnsupervisedUpdate() if learner is None else learner
         self.objective, self.estimator = objective, estimator
         self.make_optimizer, self.make_schedule = optimizer, lr_scheduler
-        self.clip_norm, self.compile_learner = clip_norm, compile
+        self.clip_norm = clip_norm
+        self.compile_learner = has_compiler() if compile is None else compile
         self.cohorts: dict[int, Carry] = {}
         self.stop_signal = 0
         """Number of a received signal that stops the run; 0 for none."""

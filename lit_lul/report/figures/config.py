@@ -4,7 +4,7 @@ from argparse import ArgumentError
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 from jsonargparse import ArgumentParser
 from omegaconf import OmegaConf
@@ -24,6 +24,7 @@ from lit_lul.report.figures import (
 from lit_lul.report.figures.context import Context
 from lit_lul.report.figures.panel import Panel
 from lit_lul.report.held_out_entries import make_entries, read_values
+from lit_lul.report.machine import chosen_compilation, chosen_precision
 from lit_lul.report.stored_rows import Precision
 
 
@@ -89,9 +90,8 @@ def load_figures(config: Path, quick: bool) -> FiguresConfig:
     if quick:
         merged: Any = OmegaConf.merge(values, values.get("quick") or {})
         values = dict(OmegaConf.to_container(merged))  # type: ignore[arg-type] # a mapping
-    precision = values.get("precision", "float32")
-    if precision not in get_args(Precision):
-        raise InvalidInput(f"{config}: precision {precision}: expected float32 or bf16")
+    precision = chosen_precision(config, values.get("precision", "float32"))
+    compiled = chosen_compilation(config, values.get("compile", False))
     shared = values.get("shared") or {}
     own = values.get("datasets") or {}
     datasets, _ = make_entries(config, {name: {**shared, **(e or {})} for name, e in own.items()})
@@ -106,7 +106,7 @@ def load_figures(config: Path, quick: bool) -> FiguresConfig:
     run = values.get("run")
     return FiguresConfig(
         precision,
-        bool(values.get("compile", False)),
+        compiled,
         values.get("data_root"),
         None if run is None else Path(run),
         int(values.get("thetas", 6)),
