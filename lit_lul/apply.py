@@ -163,8 +163,11 @@ def embed_rows(
     chunks = x.split(CHUNK)
     for rows in _track(chunks, "Embedding", len(chunks), progress):
         inputs = rows.to(params["weights"][0]).unsqueeze(0)
-        layers = network.activations(params, inputs, statistics).x
-        features = torch.cat(layers[1:] if hidden else layers[-1:], dim=-1)
+        if hidden:
+            layers = network.activations(params, inputs, statistics).x
+            features = torch.cat(layers[1:], dim=-1)
+        else:
+            features = network.embed(params, inputs, statistics)
         yield features.transpose(0, 1).flatten(1)
 
 

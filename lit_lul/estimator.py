@@ -144,7 +144,9 @@ class RuleTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     @property
     def _n_features_out(self) -> int:
         """Number of features, for scikit-learn."""
-        of_network = sum(self.network_.sizes[1:]) if self.layers == "all" else self.network_.outputs
+        of_network = self.network_.embedding_width(self.params_)
+        if self.layers == "all":
+            of_network = sum(self.network_.sizes[1:])
         return len(self.params_["weights"][0]) * of_network
 
     def __sklearn_tags__(self) -> Any:

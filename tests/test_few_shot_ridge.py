@@ -103,3 +103,18 @@ def test_unlabelled_examples_give_the_statistics() -> None:
 def test_bad_settings_are_named(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         FewShotRidge(**settings)
+
+
+@pytest.mark.parametrize("form", [{}, PAPER])
+def test_more_features_than_examples_have_the_same_solution(form: dict[str, Any]) -> None:
+    generator = torch.Generator().manual_seed(3)
+    x = torch.rand(2, 1, 6, 9, generator=generator, dtype=torch.float64)
+    y = torch.rand(2, 1, 6, 2, generator=generator, dtype=torch.float64)
+    objective = FewShotRidge(**form)
+    found = objective.regress(x, y, x).coefficients
+    rows = torch.cat([x, torch.ones_like(x[..., :1])], dim=-1)
+    residual = rows.mT @ (rows @ found - y)  # the gradient of half the loss, without the penalty
+    penalty = torch.full((10, 1), objective.ridge, dtype=torch.float64)
+    if not objective.penalise_intercept:
+        penalty[-1] = 0
+    torch.testing.assert_close(residual, -penalty * found)

@@ -24,8 +24,9 @@ def save_phi(
     """Write φ of one task (T = 1) and its network to one file, atomically.
 
     Layer l is `weights.{l - 1}` (N_{l-1}, N_l) and `biases.{l - 1}` (N_l,), and with statistics
-    `statistics.{l - 1}.mean` and `.variance` (1, N_l); the metadata's `class` names the network,
-    and `network` holds its fields as JSON.
+    `statistics.{l - 1}.mean` and `.variance` (1, N_l); φ that all layers are read out from has
+    `readout` (L + 1,). The metadata's `class` names the network, and `network` holds its fields as
+    JSON.
 
     Args:
         params: φ.
@@ -52,15 +53,17 @@ def load_phi(path: Path | str) -> tuple[MLP, MLPParams, LayerStatistics | None]:
     tensors, metadata = read_tensors(path, FORMAT)
     network = stored_network(path, metadata)
     params, statistics = network.init(1, torch.Generator()), None
+    if "readout" in tensors:
+        params["readout"] = torch.zeros(1, len(network.sizes))
     if any(name.startswith("statistics.") for name in tensors):
         statistics = network.statistics(params, torch.zeros(1, 1, network.inputs))
     check_shapes(path, tensors, _by_name(params, statistics))
     tensors = {name: tensor.unsqueeze(0) for name, tensor in tensors.items()}
     layers = range(len(network.sizes) - 1)
-    params = {
-        "weights": tuple(tensors[f"weights.{i}"] for i in layers),
-        "biases": tuple(tensors[f"biases.{i}"] for i in layers),
-    }
+    params["weights"] = tuple(tensors[f"weights.{i}"] for i in layers)
+    params["biases"] = tuple(tensors[f"biases.{i}"] for i in layers)
+    if "readout" in params:
+        params["readout"] = tensors["readout"]
     if statistics is not None:
         statistics = tuple(
             (tensors[f"statistics.{i}.mean"], tensors[f"statistics.{i}.variance"]) for i in layers

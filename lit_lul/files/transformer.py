@@ -63,7 +63,7 @@ def load_transformer(path: Path | str) -> RuleTransformer:
     except (KeyError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise InvalidInput(f"{path}: expected a fitted transformer ({reason})") from error
-    form = _form(network, networks)
+    form = _form(network, networks, readout="params.readout" in tensors)
     check_shapes(path, tensors, dict(tensors_of(form)))
     stored = (tensors[name] for name, _ in tensors_of(form))
     fitted = map_tensors(lambda _: next(stored), form)
@@ -76,9 +76,11 @@ def load_transformer(path: Path | str) -> RuleTransformer:
     return transformer
 
 
-def _form(network: MLP, networks: int) -> Tree:
+def _form(network: MLP, networks: int, readout: bool) -> Tree:
     """A tree of the tensors that a file of so many networks holds, with other values."""
     params = network.init(networks, torch.Generator())
+    if readout:
+        params["readout"] = torch.zeros(networks, len(network.sizes))
     of_columns = torch.empty(network.inputs, dtype=torch.float64)
     return {
         "params": params,

@@ -9,6 +9,7 @@ from lit_lul.learners.gradient_descent import (
     MetaSGDSettings,
 )
 from lit_lul.learners.hebbian import HebbianRule, HebbianSettings
+from lit_lul.learners.layered_hebbian import LayeredHebbianRule
 from lit_lul.learners.learned_start import LearnedStart, StartSettings
 from lit_lul.learners.learner import LEARNERS, Batch, Learner, State, register
 from lit_lul.learners.lstm_optimizer import LSTMOptimizer, LSTMSettings
@@ -25,6 +26,7 @@ __all__ = [
     "HebbianSettings",
     "LSTMOptimizer",
     "LSTMSettings",
+    "LayeredHebbianRule",
     "LearnedStart",
     "Learner",
     "MAMLSettings",

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lit_lul.errors import InvalidInput
-from lit_lul.learners.hebbian_signals import EPS, SIGNALS, Unit, standardised
+from lit_lul.learners.hebbian_signals import EPS, SHARPNESS, SIGNALS, Unit, standardised
 from lit_lul.learners.learner import Batch, Learner, register
 from lit_lul.networks.mlp import MLP, MLPParams
 from lit_lul.networks.network import Network
@@ -127,8 +127,8 @@ class HebbianRule(Learner):
                     if last
                     else standardised(x[i + 2]) @ layers[i + 1][0].mT
                 )
-                unit = Unit(x[i + 1], z[i + 1], sent)
                 role = ROLES.index("last" if last else "first" if i == 0 else "hidden")
+                unit = Unit(x[i + 1], z[i + 1], sent, self.sharpness_of(role))
                 rate = self.settings.inner_rate / (1 + age * self.slowing[role].exp())
                 weights.append(w + rate[:, None, None] * self.weight_update(role, x[i], unit, w))
                 biases.append(b + rate[:, None] * (self.biases[role] - b))
@@ -136,6 +136,10 @@ class HebbianRule(Learner):
             "params": {"weights": tuple(weights), "biases": tuple(biases)},
             "age": age + 1,
         }
+
+    def sharpness_of(self, role: int) -> Tensor | float:
+        """Of the competition in layers of a role."""
+        return SHARPNESS
 
     def weight_update(self, role: int, v: Tensor, unit: Unit, w: Tensor) -> Tensor:
         """The change of the weights of one layer of a role, bounded, (T, N_v, N_u)."""

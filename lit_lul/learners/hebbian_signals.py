@@ -14,7 +14,7 @@ from torch import Tensor
 EPS = 1e-4
 """Added to mean squares that activities and weights are divided by."""
 SHARPNESS = 2.0
-"""Of the softmax of `competition`, in standard deviations of a unit's input."""
+"""Of the softmax of `competition` unless θ has it, in standard deviations of a unit's input."""
 
 
 class Unit(NamedTuple):
@@ -26,6 +26,8 @@ class Unit(NamedTuple):
     """Input of the nonlinearity, (T, B, N)."""
     feedback: Tensor
     """What the next layer sends back through its weights, (T, B, N); zero for the last layer."""
+    sharpness: Tensor | float = SHARPNESS
+    """Of the competition between the units."""
 
 
 def standardised(activity: Tensor) -> Tensor:
@@ -52,7 +54,7 @@ def competition(unit: Unit) -> Tensor:
 
     A soft winner-take-all, as in clustering (Moraitis et al. 2022).
     """
-    return torch.softmax(SHARPNESS * standardised(unit.z), dim=-1) * unit.z.shape[-1]
+    return torch.softmax(unit.sharpness * standardised(unit.z), dim=-1) * unit.z.shape[-1]
 
 
 def cube(unit: Unit) -> Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import pairwise
-from typing import ClassVar, TypedDict
+from typing import ClassVar, NotRequired, TypedDict
 
 import torch
 import torch.nn.functional as F
@@ -54,6 +54,8 @@ class MLPParams(TypedDict):
     """W^l, (T, N_{l-1}, N_l)."""
     biases: tuple[Tensor, ...]
     """b^l, (T, N_l)."""
+    readout: NotRequired[Tensor]
+    """Gains of the inputs and of every layer, (T, L + 1), where all of them are read out."""
 
 
 LayerStatistics = tuple[tuple[Tensor, Tensor], ...]
@@ -126,6 +128,27 @@ class MLP(Network):
     ) -> Activations:
         """Run x (..., T, B, N_0) through all layers (App. 13-15)."""
         return self._run(params, x, statistics)[0]
+
+    def embed(
+        self, params: MLPParams, x: Tensor, statistics: LayerStatistics | None = None
+    ) -> Tensor:
+        """The embedding of x (..., T, B, N_0): its top layer (..., T, B, E) (App. 17).
+
+        φ with a `readout` embeds by all layers, the inputs first, (..., T, B, N_0 + ... + N_L). A
+        layer is multiplied by its gain and divided by √N_l, so that its norm does not grow with
+        its width.
+        """
+        layers = self.activations(params, x, statistics).x
+        if "readout" not in params:
+            return layers[-1]
+        widths = params["readout"].new_tensor(self.sizes)
+        gains = (params["readout"] * widths.rsqrt()).unbind(-1)
+        scaled = [h * gain[:, None, None] for h, gain in zip(layers, gains, strict=True)]
+        return torch.cat(scaled, dim=-1)
+
+    def embedding_width(self, params: MLPParams) -> int:
+        """Number of features that `embed` gives."""
+        return sum(self.sizes) if "readout" in params else self.outputs
 
     def statistics(self, params: MLPParams, x: Tensor) -> LayerStatistics:
         """Mean and variance of every layer's W x over the B examples of x (T, B, N_0).

@@ -135,19 +135,43 @@ class FewShotRidge(Objective):
     def regress(self, support_u: Tensor, support_y: Tensor, query_u: Tensor) -> Regression:
         """Ridge regression with an intercept, by a Cholesky factorisation (App. 23-26).
 
-        Coefficients are NaN where there is no solution.
+        Solved for a coefficient per feature, or per example where those are fewer; both give the
+        same. Coefficients are NaN where there is no solution.
         """
         support, query = (
             torch.cat([u, torch.ones_like(u[..., :1])], dim=-1) for u in (support_u, query_u)
         )
+        with full_precision(support):
+            examples, features = support.shape[-2:]
+            solve = self._by_feature if features <= examples else self._by_example
+            coefficients = solve(support, support_y)
+            return Regression(coefficients, query @ coefficients)
+
+    def _by_feature(self, support: Tensor, y: Tensor) -> Tensor:
+        """(SᵀS + λ)⁻¹ Sᵀy, (R, T, E + 1, C); S (R, T, K, E + 1) has a column of ones."""
         penalty = support.new_full((support.shape[-1],), self.ridge)
         if not self.penalise_intercept:
             penalty[-1] = 0.0
-        with full_precision(support):
-            factor, failed = torch.linalg.cholesky_ex(support.mT @ support + torch.diag(penalty))
-            coefficients = torch.cholesky_solve(support.mT @ support_y, factor)
-            coefficients = coefficients.masked_fill((failed > 0)[..., None, None], torch.nan)
-            return Regression(coefficients, query @ coefficients)
+        return _solve(support.mT @ support + torch.diag(penalty), support.mT @ y)
+
+    def _by_example(self, support: Tensor, y: Tensor) -> Tensor:
+        """Sᵀ (SSᵀ + λ)⁻¹ y; a free intercept is that of centred S and y."""
+        penalty = self.ridge * torch.eye(
+            support.shape[-2], dtype=support.dtype, device=support.device
+        )
+        if self.penalise_intercept:
+            return support.mT @ _solve(support @ support.mT + penalty, y)
+        u, centre = support[..., :-1], y.mean(-2, keepdim=True)
+        mean = u.mean(-2, keepdim=True)
+        u = u - mean
+        slopes = u.mT @ _solve(u @ u.mT + penalty, y - centre)
+        return torch.cat([slopes, centre - mean @ slopes], dim=-2)
+
+
+def _solve(matrix: Tensor, right: Tensor) -> Tensor:
+    """The solution of symmetric equations; NaN where the matrix is not positive definite."""
+    factor, failed = torch.linalg.cholesky_ex(matrix)
+    return torch.cholesky_solve(right, factor).masked_fill((failed > 0)[..., None, None], torch.nan)
 
 
 PAPER: dict[str, Any] = {

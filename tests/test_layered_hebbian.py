@@ -1,0 +1,110 @@
+"""The layered Hebbian learner: what it reads out, what of θ matters, and its use and files."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from lit_lul.apply import apply_rule, write_applied
+from lit_lul.estimator import RuleTransformer
+from lit_lul.files.phi import load_phi
+from lit_lul.files.transformer import load_transformer, save_transformer
+from lit_lul.learners.hebbian import HebbianSettings, HebbianState
+from lit_lul.learners.layered_hebbian import LayeredHebbianRule
+from lit_lul.learners.learner import Batch
+from lit_lul.networks.mlp import MLP
+from lit_lul.objectives.few_shot_ridge import FewShotRidge
+from lit_lul.objectives.objective import Labelled
+
+SIZES = (5, 4, 6, 6, 3)
+NETWORK = MLP(SIZES)
+ROWS = torch.rand(40, 5, generator=torch.Generator().manual_seed(1))
+
+
+def make_rule() -> LayeredHebbianRule:
+    """A rule in float64 with gains that differ."""
+    rule = LayeredHebbianRule(HebbianSettings(embedding_units=3)).double()
+    with torch.no_grad():
+        rule.gains.copy_(torch.tensor([2.0, 3.0, 5.0, 7.0]))
+    return rule
+
+
+def start(rule: LayeredHebbianRule, network: MLP = NETWORK) -> HebbianState:
+    return rule.start(network, 2, torch.Generator().manual_seed(4))
+
+
+def rows(seed: int, n: int = 8) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(2, n, 5, generator=generator, dtype=torch.float64)
+
+
+def test_the_embedding_is_every_layer_by_its_gain() -> None:
+    rule = make_rule()
+    params, x = start(rule)["params"], rows(2)
+    parts = NETWORK.embed(params, x).split(SIZES, dim=-1)
+    layers = NETWORK.activations(params, x).x
+    gains = [2.0, 3.0, 5.0 / math.sqrt(2), 5.0 / math.sqrt(2), 7.0]
+    for part, layer, gain, width in zip(parts, layers, gains, SIZES, strict=True):
+        torch.testing.assert_close(part, layer * gain / math.sqrt(width))
+
+
+@pytest.mark.parametrize(("sizes", "gains"), [((5, 3), [2.0, 7.0]), ((5, 4, 3), [2.0, 3.0, 7.0])])
+def test_shallow_networks_have_no_hidden_role(sizes: tuple[int, ...], gains: list[float]) -> None:
+    readout = start(make_rule(), MLP(sizes))["params"]["readout"]
+    assert readout.tolist() == [gains, gains]
+
+
+def test_every_gain_and_sharpness_has_a_gradient() -> None:
+    rule = make_rule()
+    state, y = start(rule), torch.eye(2, dtype=torch.float64)[torch.arange(8) % 2]
+    for seed in (5, 6):
+        state = rule(NETWORK, state, Batch(rows(seed)))
+    columns = torch.ones(2, 2, dtype=torch.bool)
+    y = y.expand(1, 2, 8, 2)
+    labelled = Labelled(rows(7)[None], y, rows(8)[None], y, columns, columns)
+    loss = FewShotRidge()(NETWORK, state["params"], labelled).loss.sum()
+    gradients = torch.autograd.grad(loss, [rule.gains, rule.sharpness, rule.signals])
+    for gradient in gradients[:2]:
+        assert (gradient.abs() > 0).all()
+
+
+def test_a_sharper_competition_has_fewer_winners() -> None:
+    rule, outcomes = make_rule(), []
+    for sharpness in (-3.0, 3.0):
+        with torch.no_grad():
+            rule.sharpness.fill_(sharpness)
+        outcomes.append(rule.step(NETWORK, start(rule), Batch(rows(2)))["params"]["weights"][0])
+    assert not torch.allclose(*outcomes)
+
+
+def apply(**changes: Any) -> Any:
+    rule = LayeredHebbianRule(HebbianSettings(embedding_units=3))
+    settings = {"hidden_units": (4, 6), "inner_steps": 2, "batch_size": 8, **changes}
+    return rule, settings
+
+
+def test_applied_rows_are_read_out_in_their_own_order(tmp_path: Path) -> None:
+    rule, settings = apply()
+    applied = apply_rule(rule, ROWS, **settings)
+    assert applied.embeddings.shape == (40, 5 + 4 + 6 + 3)
+    own = applied.embeddings[:, :5]
+    torch.testing.assert_close(own, ROWS * float(rule.gains[0]) / math.sqrt(5))
+    _, phi = write_applied(applied, tmp_path)
+    network, params, statistics = load_phi(phi)
+    torch.testing.assert_close(network.embed(params, ROWS[None], statistics)[0], applied.embeddings)
+
+
+def test_transformers_know_their_features_and_come_back(tmp_path: Path) -> None:
+    rule, settings = apply(n_networks=2, random_state=0)
+    transformer = RuleTransformer(rule, **settings).fit(ROWS.numpy())
+    features = transformer.transform(ROWS.numpy())
+    assert features.shape == (40, 2 * 18)
+    assert len(transformer.get_feature_names_out()) == 36
+    transformer.rule = "layered"
+    save_transformer(transformer, tmp_path / "t.safetensors")
+    loaded = load_transformer(tmp_path / "t.safetensors")
+    assert np.array_equal(loaded.transform(ROWS.numpy()), features)
