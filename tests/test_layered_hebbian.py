@@ -81,6 +81,21 @@ def test_a_sharper_competition_has_fewer_winners() -> None:
     assert not torch.allclose(*outcomes)
 
 
+def test_a_quarter_of_the_first_layer_are_components() -> None:
+    rule, network = make_rule(), MLP((5, 8, 6, 3))
+    assert rule.populations(0, 3, 8) == [(2, slice(0, 2)), (0, slice(2, 8))]
+    assert rule.populations(1, 3, 6) == [(1, slice(0, 6))]
+    assert rule.populations(0, 1, 3) == [(2, slice(0, 3))]
+    state = start(rule, network)
+    with torch.no_grad():
+        before = rule.step(network, state, Batch(rows(2)))["params"]["weights"]
+        rule.inputs[0] += 1  # of clusters alone
+        after = rule.step(network, state, Batch(rows(2)))["params"]["weights"]
+    assert torch.equal(before[0][..., :2], after[0][..., :2])
+    assert not torch.isclose(before[0][..., 2:], after[0][..., 2:]).all(-2).any()
+    assert torch.equal(before[2], after[2])
+
+
 def apply(**changes: Any) -> Any:
     rule = LayeredHebbianRule(HebbianSettings(embedding_units=3))
     settings = {"hidden_units": (4, 6), "inner_steps": 2, "batch_size": 8, **changes}

@@ -121,21 +121,32 @@ class HebbianRule(Learner):
         weights, biases = [], []
         with full_precision(batch.x):
             for i, (w, b) in enumerate(layers):
-                last = i + 1 == len(layers)
                 sent = (
                     torch.zeros_like(x[-1])
-                    if last
+                    if i + 1 == len(layers)
                     else standardised(x[i + 2]) @ layers[i + 1][0].mT
                 )
-                role = ROLES.index("last" if last else "first" if i == 0 else "hidden")
-                unit = Unit(x[i + 1], z[i + 1], sent, self.sharpness_of(role))
-                rate = self.settings.inner_rate / (1 + age * self.slowing[role].exp())
-                weights.append(w + rate[:, None, None] * self.weight_update(role, x[i], unit, w))
-                biases.append(b + rate[:, None] * (self.biases[role] - b))
+                updated = []
+                for role, part in self.populations(i, len(layers), w.shape[-1]):
+                    activity = (tensor[..., part] for tensor in (x[i + 1], z[i + 1], sent))
+                    unit = Unit(*activity, self.sharpness_of(role))
+                    rate = self.settings.inner_rate / (1 + age * self.slowing[role].exp())
+                    change = self.weight_update(role, x[i], unit, w[..., part])
+                    drift = self.biases[role] - b[..., part]
+                    updated.append((rate[:, None, None] * change, rate[:, None] * drift))
+                of_weights, of_biases = zip(*updated, strict=True)
+                weights.append(w + torch.cat(of_weights, -1))
+                biases.append(b + torch.cat(of_biases, -1))
         return {
             "params": {"weights": tuple(weights), "biases": tuple(biases)},
             "age": age + 1,
         }
+
+    def populations(self, layer: int, layers: int, units: int) -> list[tuple[int, slice]]:
+        """Roles of the units of a layer; units of one role compete with each other alone."""
+        last = layer + 1 == layers
+        role = ROLES.index("last" if last else "first" if layer == 0 else "hidden")
+        return [(role, slice(0, units))]
 
     def sharpness_of(self, role: int) -> Tensor | float:
         """Of the competition in layers of a role."""

@@ -12,14 +12,25 @@ from lit_lul.learners.hebbian import ROLES, HebbianRule, HebbianSettings, Hebbia
 from lit_lul.learners.learner import Batch, register
 from lit_lul.networks.network import Network
 
+COMPONENT_SHARE = 0.25
+"""Share of the first layer's units that learn components of the inputs."""
 CLUSTERS = {
-    "inputs": [1.3, 0.6],
-    "signals": [0.1, 0.4, 1.1, -0.3, 0.2, 0.0],
-    "inhibition": [0.6, 0.05],
-    "decay": [-0.7, 0.1],
+    "inputs": [1.4, 0.6],
+    "signals": [0.0, 0.3, 1.2, -0.4, 0.1, 0.0],
+    "inhibition": [0.7, 0.05],
+    "decay": [-1.0, 0.5],
     "biases": [-0.4],
     "slowing": [-4.2],
-    "sharpness": 0.4,
+    "sharpness": 0.5,
+}
+CLUSTERS_OF_CLUSTERS = {
+    "inputs": [1.4, 0.6],
+    "signals": [0.2, 0.4, 1.1, -0.3, 0.3, 0.0],
+    "inhibition": [0.6, 0.1],
+    "decay": [-0.7, 0.2],
+    "biases": [-0.8],
+    "slowing": [-4.2],
+    "sharpness": 0.3,
 }
 COMPONENTS = {
     "inputs": [1.3, 1.3],
@@ -30,17 +41,21 @@ COMPONENTS = {
     "slowing": [-4.7],
     "sharpness": 0.0,
 }
-START = {"first": CLUSTERS, "hidden": CLUSTERS, "last": COMPONENTS}
-"""Initial coefficients by role, rounded from those of trials: sparse layers whose units compete,
-so that each responds to a cluster of the layer below, and a nearly linear layer on top."""
+START = {"first": CLUSTERS, "hidden": CLUSTERS_OF_CLUSTERS, "last": COMPONENTS}
+"""Initial coefficients by role, rounded from those that trials ended with (docs/runs): sparse units
+that compete, so that each responds to a cluster, and nearly linear ones."""
+GAINS = (1.2, 0.8, 0.6, 0.2)
+"""Initial gains of the inputs and of layers by role."""
 
 
 @register
 class LayeredHebbianRule(HebbianRule):
     """`HebbianRule` for networks that are read out from the inputs and from every layer.
 
-    θ also has the gains of the readout, so that meta-training weighs the layers against each other
-    and against the penalty of the regression, and the sharpness of the competition.
+    A part of the first layer's units learn components of the inputs, as the last layer learns those
+    of the layer below it; all others learn clusters. θ also has the gains of the readout, so that
+    meta-training weighs the layers against each other and against the penalty of the regression,
+    and the sharpness of the competition.
 
     Args:
         settings: the width of the top layer and the size of a step.
@@ -48,7 +63,7 @@ class LayeredHebbianRule(HebbianRule):
 
     def __init__(self, settings: HebbianSettings = HebbianSettings()) -> None:
         super().__init__(settings)
-        self.gains = nn.Parameter(torch.tensor([1.2, 0.6, 0.4, 0.5]))
+        self.gains = nn.Parameter(torch.tensor(GAINS))
         """Of the inputs, and of layers of each role."""
         self.sharpness = nn.Parameter(torch.zeros(len(ROLES)))
         """Logarithm of the sharpness of the competition, by role."""
@@ -64,6 +79,14 @@ class LayeredHebbianRule(HebbianRule):
     def step(self, network: Network, state: HebbianState, batch: Batch) -> HebbianState:
         """The state after one update on unlabelled inputs."""
         return self._read_out(super().step(network, state, batch))
+
+    def populations(self, layer: int, layers: int, units: int) -> list[tuple[int, slice]]:
+        """Roles of the units of a layer: two in the first one, where it is not the last too."""
+        (role, every), *_ = super().populations(layer, layers, units)
+        if role != ROLES.index("first"):
+            return [(role, every)]
+        components = round(COMPONENT_SHARE * units)
+        return [(ROLES.index("last"), slice(0, components)), (role, slice(components, units))]
 
     def sharpness_of(self, role: int) -> Tensor:
         """Of the competition in layers of a role."""
