@@ -196,7 +196,9 @@ class LitLulCLI(LightningCLI):
         check_precision(config.precision)
         config.plugins = [*(config.plugins or []), AtomicCheckpointIO()]
         held_out, data_root = self.config_init[self.subcommand].held_out, self.datamodule.data_root
-        self.curves = [HeldOutCurve(name, entry, data_root) for name, entry in held_out.items()]
+        self.curves = [
+            HeldOutCurve(name, entry, data_root) for name, entry in (held_out or {}).items()
+        ]
         path = self.config_init[self.subcommand].start_from
         start = [] if path is None else [StartFrom(path)]
         bar = [] if config.enable_progress_bar is False else [OuterStepProgressBar()]

@@ -92,6 +92,17 @@ def test_centroids_are_activated_where_they_are_closer_than_the_mean() -> None:
         assert feature.tolist() == pytest.approx([max(0, mean - d) for d in distances], abs=1e-3)
 
 
+def test_joined_features_are_both_on_one_scale() -> None:
+    x = np.random.default_rng(5).normal(size=(90, 6)).astype(np.float32)
+    joined = FEATURES["PCA and k-means"](x, 7)(x)
+    pca, clusters = (FEATURES[name](x, 7)(x) for name in ("PCA", "k-means"))
+    assert joined.shape[1] == pca.shape[1] + clusters.shape[1]
+    for part, features in ((joined[:, :6], pca), (joined[:, 6:], clusters)):
+        np.testing.assert_allclose(np.square(part).sum(1).mean(), 0.3**2, rtol=1e-4)
+        centred = features - features.mean(0)
+        np.testing.assert_allclose(part, centred * (part.std() / centred.std()), atol=1e-5)
+
+
 def test_random_features_are_all_layers_of_a_network_of_each_draw() -> None:
     data, held_out = toy_data(), replace(HELD_OUT, networks=MLPs((2, 2), (8, 8)))
     draws = Draws(data, held_out, range(3), torch.empty(0))

@@ -77,6 +77,7 @@ def test_every_config_is_under_test() -> None:
         "quickstart.yaml",
         "hebbian.yaml",
         "broad.yaml",
+        "layered.yaml",
         "maml.yaml",
         "meta_sgd.yaml",
         "anil.yaml",
@@ -120,11 +121,12 @@ def test_hebbian(run_folder: Path) -> None:
     assert isinstance(load_learner(folder / "checkpoints" / "theta.safetensors"), HebbianRule)
 
 
-def test_broad(run_folder: Path) -> None:
+@pytest.mark.parametrize("config", ["broad.yaml", "layered.yaml"])
+def test_rules_for_any_rows(config: str, run_folder: Path) -> None:
     changes = {"labels_per_class": 2, "tests_per_class": 4}
     names = ("digits", "glyphs_more", "prior", "wine")
     fewer = "--data.sources.prior.inputs=[16]"
-    folder = run("broad.yaml", dict.fromkeys(names, changes), run_folder, fewer)
+    folder = run(config, dict.fromkeys(names, changes), run_folder, fewer)
     assert (folder / "checkpoints" / "mean_theta.safetensors").is_file()
     for name in names:
         assert (folder / f"{name}_curve.json").is_file()

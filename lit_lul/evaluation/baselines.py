@@ -37,6 +37,7 @@ MORE_BASELINES = (
     "whitened PCA",
     "k-means",
     "whitened k-means",
+    "PCA and k-means",
     RANDOM_EMBEDDING,
     RANDOM_NETWORK,
 )

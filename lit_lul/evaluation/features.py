@@ -17,6 +17,8 @@ from sklearn.exceptions import ConvergenceWarning
 
 COMPONENTS, MORE_COMPONENTS = 32, 128
 CENTROIDS = 256
+JOINED_NORM = 0.3
+"""Root mean square norm of each part of joined features, chosen on the suite's development half."""
 TREES, DEPTH = 100, 5
 ZCA_FLOOR = 0.1
 DICTIONARY_ROWS = 2000
@@ -64,6 +66,29 @@ def whitened_k_means(unlabelled: Rows, seed: int) -> Features:
     whitened = zca(unlabelled)
     clusters = k_means(whitened(unlabelled), seed)
     return lambda rows: clusters(whitened(rows))
+
+
+def pca_and_k_means(unlabelled: Rows, seed: int) -> Features:
+    """`pca` and `k_means` joined, each scaled to the same small norm.
+
+    The strongest of simple baselines: few features with most of the variance, and many local ones,
+    on a scale that suits a regression with a penalty of 0.1.
+    """
+    parts = [method(unlabelled, seed) for method in (pca, k_means)]
+    means = [part(unlabelled).mean(0) for part in parts]
+    norms = [
+        np.sqrt(np.square(part(unlabelled) - mean).sum(1).mean())
+        for part, mean in zip(parts, means, strict=True)
+    ]
+
+    def joined(rows: Rows) -> Rows:
+        scaled = [
+            JOINED_NORM * (part(rows) - mean) / max(norm, 1e-6)
+            for part, mean, norm in zip(parts, means, norms, strict=True)
+        ]
+        return np.concatenate(scaled, axis=1).astype(np.float32)
+
+    return joined
 
 
 def ica(unlabelled: Rows, seed: int) -> Features:
@@ -132,6 +157,7 @@ FEATURES: dict[str, Callable[[Rows, int], Features]] = {
     "whitened PCA (128)": wide_whitened_pca,
     "k-means": k_means,
     "whitened k-means": whitened_k_means,
+    "PCA and k-means": pca_and_k_means,
     "ICA": ica,
     "NMF": nmf,
     "dictionary": dictionary,
@@ -145,6 +171,7 @@ SIZES = {
     "whitened PCA (128)": MORE_COMPONENTS,
     "k-means": CENTROIDS,
     "whitened k-means": CENTROIDS,
+    "PCA and k-means": COMPONENTS + CENTROIDS,
     "ICA": COMPONENTS,
     "NMF": COMPONENTS,
     "dictionary": MORE_COMPONENTS,

@@ -44,7 +44,7 @@ COMPONENTS = {
 START = {"first": CLUSTERS, "hidden": CLUSTERS_OF_CLUSTERS, "last": COMPONENTS}
 """Initial coefficients by role, rounded from those that trials ended with (docs/runs): sparse units
 that compete, so that each responds to a cluster, and nearly linear ones."""
-GAINS = (1.2, 0.8, 0.6, 0.2)
+GAINS = (1.7, 1.1, 0.85, 0.3)
 """Initial gains of the inputs and of layers by role."""
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from lit_lul.evaluation.curve import Curve
-from lit_lul.evaluation.features import CENTROIDS, COMPONENTS
+from lit_lul.evaluation.features import CENTROIDS, COMPONENTS, JOINED_NORM
 from lit_lul.evaluation.probes import CHOICES_OF_C, FOLDS
 from lit_lul.files.atomic import replace_file
 from lit_lul.report.ranks import MeanRanks, mean_ranks
@@ -191,16 +191,18 @@ of the inputs, labels and test examples, the same for all columns. Rules train n
 unlabelled rows, with hidden states in {page.suite.precision}. The entries, their datasets, labels
 and draws are in the configuration.
 
-- *Ridge* is the meta-objective's regression (λ = {page.suite.ridge.ridge:g}), *logistic* a logistic
-  regression, for all columns alike: features are centred and scaled by one number, and C is chosen
-  from {penalties} by {FOLDS}-fold cross-validation on the labels of every draw.
+- *Ridge* is the meta-objective's regression (λ = {page.suite.ridge.ridge:g}) on features as they
+  are: a small scale means a large penalty, which helps many features and hurts few. *Logistic* is a
+  logistic regression: features are centred and scaled by one number, and C is chosen from
+  {penalties} by {FOLDS}-fold cross-validation on the labels of every draw.
 - *Inductive* embeds every labelled row alone, with batch statistics of unlabelled rows;
   *transductive* has the labelled rows of a draw share their own statistics. Columns of baselines
   are the same in both.
 - *PCA* has {COMPONENTS} components, *k-means* {CENTROIDS} centroids with triangle activation
   (Coates & Ng 2012), *whitened k-means* the same after ZCA whitening, all fitted to the unlabelled
-  rows. A *random network* is what rules start from: its embedding of {page.embedding_units} units,
-  or all of its layers. The *untrained rule* has θ as it is initialised.
+  rows; *PCA and k-means* joins both, each of root mean square norm {JOINED_NORM:g}. A *random
+  network* is what rules start from: its top layer of {page.embedding_units} units, or all of its
+  layers. The *untrained rule* has θ as it is initialised.
 - Ranks are among all columns, 1 for the best, with 95% intervals of a bootstrap over datasets;
   entries of one dataset are drawn together.
 
