@@ -143,9 +143,9 @@ python -m lit_lul sweep sweeps/ablations.yaml --out runs/ablations
 ```
 
 Parts of the method left out or changed one at a time, see [sweeps/ablations](../sweeps/ablations).
-Runs are those of the quick start with half its tasks and {_range(steps)} outer steps, {len(runs)}
-runs in {sum(run.seconds for run in runs) / 3600:.1f} hours. That is the very beginning of
-meta-training: what matters for stability in long runs need not show here.
+Runs are those of the quick start with {_range(steps)} outer steps, {len(runs)} runs in
+{sum(run.seconds for run in runs) / 3600:.1f} hours. That is the beginning of meta-training: what
+matters for stability in long runs need not show here.
 
 *Held-out digits* is few-shot accuracy after {HELD_OUT.inner_steps} inner steps (ridge,
 inductive, 8 × 8, inputs permuted, mean over {HELD_OUT.draws} draws); it is {start:.1%} before the
