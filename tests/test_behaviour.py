@@ -16,10 +16,17 @@ from lit_lul.objectives import FewShotRidge
 
 
 @pytest.mark.parametrize(
-    ("name", "dataset"), [("small", "digits"), ("broad", "digits"), ("broad", "topics")]
+    ("name", "dataset", "gain"),
+    [
+        ("small", "digits", 0.15),
+        ("broad", "digits", 0.15),
+        ("broad", "topics", 0.15),
+        ("layered", "digits", 0.03),  # of random networks it reads out the inputs too
+        ("layered", "topics", 0.03),
+    ],
 )
-def test_what_ships_beats_principal_components(name: str, dataset: str) -> None:
-    """32 features each, by ridge. k-means is not beaten on digits: 256 features, a point more."""
+def test_what_ships_beats_principal_components(name: str, dataset: str, gain: float) -> None:
+    """By ridge; rules also gain on their networks at random initialisation."""
     held_out = HeldOut(
         dataset=dataset,
         networks=MLPs((2, 2), (96, 96)),
@@ -35,7 +42,7 @@ def test_what_ships_beats_principal_components(name: str, dataset: str) -> None:
     baselines = measure_baselines(ridge, data, held_out, rule.embedding_units)
     assert end > float(baselines["PCA"].mean()) + 0.03
     assert end > float(baselines["raw inputs"].mean()) + 0.03
-    assert end > start + 0.15
+    assert end > start + gain
 
 
 def test_a_short_fit_beats_its_untrained_learner(run_folder: Path) -> None:
