@@ -78,7 +78,7 @@ def test_a_sharper_competition_has_fewer_winners() -> None:
         with torch.no_grad():
             rule.sharpness.fill_(sharpness)
         outcomes.append(rule.step(NETWORK, start(rule), Batch(rows(2)))["params"]["weights"][0])
-    assert not torch.allclose(*outcomes)
+    assert not torch.allclose(outcomes[0], outcomes[1])
 
 
 def test_a_quarter_of_the_first_layer_are_components() -> None:

@@ -128,8 +128,12 @@ class HebbianRule(Learner):
                 )
                 updated = []
                 for role, part in self.populations(i, len(layers), w.shape[-1]):
-                    activity = (tensor[..., part] for tensor in (x[i + 1], z[i + 1], sent))
-                    unit = Unit(*activity, self.sharpness_of(role))
+                    unit = Unit(
+                        x[i + 1][..., part],
+                        z[i + 1][..., part],
+                        sent[..., part],
+                        self.sharpness_of(role),
+                    )
                     rate = self.settings.inner_rate / (1 + age * self.slowing[role].exp())
                     change = self.weight_update(role, x[i], unit, w[..., part])
                     drift = self.biases[role] - b[..., part]
