@@ -34,7 +34,8 @@ class Applied(NamedTuple):
     statistics: LayerStatistics
     """Batch statistics of all rows; used for every embedding."""
     embeddings: Tensor
-    """(n, E), in the order of the rows, on the device of φ."""
+    """(n, E), in the order of the rows, on the device of φ; of a rule that reads out all layers
+    (n, N_0 + ... + E)."""
 
     def embed(self, x: Tensor) -> Tensor:
         """Embed other rows of the same kind, (n, N_0) in [0, 1]: (n, E), on the device of φ.

@@ -43,8 +43,8 @@ class RuleTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         batch_size: rows of a minibatch, or all rows if there are fewer.
         n_networks: T, networks that are trained at once and whose features are joined. Each has its
             own initial φ, order of the columns and minibatches.
-        layers: `embedding`, the top layer of each network, or `all`, which adds the hidden layers
-            before it.
+        layers: `embedding`, what the rule reads out of each network, in most the top layer, or
+            `all`, the hidden layers and the top one.
         scale: how columns come into [0, 1], as in meta-training. `minmax`: each by its own range in
             the rows of `fit`, a constant one as 0; `global`: all by one common range; None: they
             must be there already. Other rows are scaled likewise, and not clipped.
