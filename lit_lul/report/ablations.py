@@ -148,10 +148,11 @@ Runs are those of the quick start with {_range(steps)} outer steps, {len(runs)} 
 matters for stability in long runs need not show here.
 
 *Held-out digits* is few-shot accuracy after {HELD_OUT.inner_steps} inner steps (ridge,
-inductive, 8 × 8, inputs permuted, mean over {HELD_OUT.draws} draws); it is {start:.1%} before the
-first. *As the run sees it* is the run's own meta-validation on characters. Both are mean ± standard
-error over seeds. *Correlation* is the mean |correlation| of the embedding's units, *gradient* the
-largest norm of a gradient of θ before clipping. The accuracy of every draw is in
+inductive, 8 × 8, inputs permuted, mean over {HELD_OUT.draws} draws); with batch norm it is
+{start:.1%} before the first. *As the run sees it* is the run's own meta-validation on characters.
+Both are mean ± standard error over seeds. *Correlation* is the mean |correlation| of the
+embedding's units, *gradient* the largest norm of a gradient of θ before clipping. The accuracy of
+every draw is in
 `{out.stem}/runs.json`.
 
 {_table(measured, parts)}
