@@ -25,6 +25,11 @@ from lit_lul.learners.learner import Learner
 from lit_lul.networks.mlp import MLP
 from lit_lul.trees import map_tensors
 
+FEATURE_NORM = 4.0
+"""Root mean square norm of the features of a network that is read out from all layers; classifiers'
+default penalties suit it."""
+SCALE_ROWS = 2048
+"""Rows that this norm is measured on, if there are more."""
 ROUNDING = 1e-6
 """With `scale=None`, values outside [0, 1] by up to this are accepted."""
 
@@ -34,7 +39,8 @@ class RuleTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
 
     `fit` scales the columns, trains new networks on the rows with the rule, and keeps φ, the scale
     and the batch statistics of the rows; labels are ignored. `transform` embeds each row on its
-    own, so that its features do not depend on the rows that are with it.
+    own, so that its features do not depend on the rows that are with it. A rule that reads out all
+    layers gives many small features; they are scaled to one norm, which suits default penalties.
 
     Args:
         rule: the name of a shipped rule, a file of θ, or a learner, which is left as it is.
@@ -49,7 +55,7 @@ class RuleTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             the rows of `fit`, a constant one as 0; `global`: all by one common range; None: they
             must be there already. Other rows are scaled likewise, and not clipped.
         random_state: a seed for the same result again, a NumPy `RandomState`, or None. The first
-            network is that of `apply_rule` with the same seed.
+            network is that of `apply_rule` with the same seed, apart from that scale.
         device: cpu, cuda or cuda:N; auto uses a GPU if there is one.
         verbose: whether to show progress bars.
 
@@ -117,6 +123,8 @@ class RuleTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
                 self.verbose,
             ),
         )
+        if "readout" in self.params_:
+            self._scale_readout(x[:: max(1, len(x) // SCALE_ROWS)])
         return self
 
     def transform(self, X: Any) -> NDArray[np.float32]:
@@ -187,6 +195,14 @@ class RuleTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         np.subtract(rows, self.minimum_, out=x, casting="same_kind")
         np.divide(x, self.range_, out=x, casting="same_kind")
         return torch.from_numpy(x)
+
+    def _scale_readout(self, x: Tensor) -> None:
+        """Scale the gains of each network, so that its features have the norm `FEATURE_NORM`."""
+        u = torch.cat(list(embed_rows(self.network_, self.params_, self.statistics_, x)))
+        of_networks = (u - u.mean(0)).unflatten(1, (len(self.params_["readout"]), -1))
+        norms = of_networks.square().sum(-1).mean(0).sqrt()
+        factors = torch.where(norms > ROUNDING, FEATURE_NORM / norms, 1.0)
+        self.params_["readout"] = self.params_["readout"] * factors[:, None]
 
     def _seeds(self) -> list[int]:
         """A seed for each network."""

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sklearn.preprocessing import MinMaxScaler
 from torch import Tensor
 
 from lit_lul.apply import apply_rule, write_applied
@@ -114,11 +115,19 @@ def test_applied_rows_are_read_out_in_their_own_order(tmp_path: Path) -> None:
 
 
 def test_transformers_know_their_features_and_come_back(tmp_path: Path) -> None:
-    rule, settings = apply(n_networks=2, random_state=0)
-    transformer = RuleTransformer(rule, **settings).fit(ROWS.numpy())
+    rule, settings = apply()
+    transformer = RuleTransformer(rule, n_networks=2, random_state=0, **settings)
+    transformer.fit(ROWS.numpy())
     features = transformer.transform(ROWS.numpy())
     assert features.shape == (40, 2 * 18)
     assert len(transformer.get_feature_names_out()) == 36
+    for own in np.split(features, 2, axis=1):  # one norm, on the scale of scikit-learn's defaults
+        norm = np.square(own - own.mean(0)).sum(1).mean() ** 0.5
+        assert norm == pytest.approx(4.0, rel=1e-4)
+    scaled = torch.from_numpy(MinMaxScaler().fit_transform(ROWS.numpy()))
+    applied = apply_rule(rule, scaled, **settings | {"seed": 0}).embeddings.numpy()
+    factor = np.linalg.norm(features[:, :18]) / np.linalg.norm(applied)
+    np.testing.assert_allclose(features[:, :18], factor * applied, atol=1e-4)
     transformer.rule = "layered"
     save_transformer(transformer, tmp_path / "t.safetensors")
     loaded = load_transformer(tmp_path / "t.safetensors")
