@@ -41,6 +41,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--splits", type=int, default=1, help="halves of each dataset")
     parser.add_argument("--datasets", nargs="+", choices=DATASETS, default=list(DATASETS))
+    parser.add_argument("--rule", default="layered", help="a shipped rule or a file of θ")
     options = parser.parse_args()
     for name in options.datasets:
         x, y = DATASETS[name](return_X_y=True)
@@ -50,7 +51,7 @@ def main() -> None:
             train, test, y_train, y_test = train_test_split(
                 x, y, test_size=0.5, stratify=y, random_state=split
             )
-            for method, seconds, u, v in features(train, test, split):
+            for method, seconds, u, v in features(options.rule, train, test, split):
                 scores = measure(u, v, y_train, y_test)
                 results.setdefault(method, []).append([seconds, *scores])
         for method, values in results.items():
@@ -59,7 +60,7 @@ def main() -> None:
 
 
 def features(
-    train: Rows, test: Rows, seed: int
+    rule: str, train: Rows, test: Rows, seed: int
 ) -> Iterator[tuple[str, float, list[Rows], list[Rows]]]:
     """Name, CPU seconds to fit, and features of both halves; of several networks, those of each."""
     for name, scaler in (("min-max", MinMaxScaler()), ("standardised", StandardScaler())):
@@ -71,14 +72,14 @@ def features(
         yield f"PCA of columns, {name}", seconds, [pca.transform(u)], [pca.transform(v)]
     for scale, inner_steps in NETWORK_SETTINGS:
         start = time.process_time()
-        rule = RuleTransformer(
-            scale=scale, inner_steps=inner_steps, n_networks=NETWORKS, random_state=seed
+        networks = RuleTransformer(
+            rule, scale=scale, inner_steps=inner_steps, n_networks=NETWORKS, random_state=seed
         ).fit(train)
         seconds = time.process_time() - start
         for layers in ("embedding", "all"):
             name = f"{inner_steps} inner steps, scale {scale}, layers {layers}"
-            rule.set_params(layers=layers)
-            u, v = rule.transform(train), rule.transform(test)
+            networks.set_params(layers=layers)
+            u, v = networks.transform(train), networks.transform(test)
             each_u, each_v = (np.split(rows, NETWORKS, axis=1) for rows in (u, v))
             yield f"{name}, 1 network", seconds / NETWORKS, each_u, each_v
             yield f"{name}, {NETWORKS} networks", seconds, [u], [v]
