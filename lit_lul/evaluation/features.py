@@ -74,18 +74,15 @@ def pca_and_k_means(unlabelled: Rows, seed: int) -> Features:
     The strongest of simple baselines: few features with most of the variance, and many local ones,
     on a scale that suits a regression with a penalty of 0.1.
     """
-    parts = [method(unlabelled, seed) for method in (pca, k_means)]
-    means = [part(unlabelled).mean(0) for part in parts]
-    norms = [
-        np.sqrt(np.square(part(unlabelled) - mean).sum(1).mean())
-        for part, mean in zip(parts, means, strict=True)
-    ]
+    parts = []
+    for part in (pca(unlabelled, seed), k_means(unlabelled, seed)):
+        fitted = part(unlabelled)
+        mean = fitted.mean(0)
+        norm = np.sqrt(np.square(fitted - mean).sum(1).mean())
+        parts.append((part, mean, JOINED_NORM / max(norm, 1e-6)))
 
     def joined(rows: Rows) -> Rows:
-        scaled = [
-            JOINED_NORM * (part(rows) - mean) / max(norm, 1e-6)
-            for part, mean, norm in zip(parts, means, norms, strict=True)
-        ]
+        scaled = [scale * (part(rows) - mean) for part, mean, scale in parts]
         return np.concatenate(scaled, axis=1).astype(np.float32)
 
     return joined

@@ -152,8 +152,7 @@ inductive, 8 × 8, inputs permuted, mean over {HELD_OUT.draws} draws); with batc
 {start:.1%} before the first. *As the run sees it* is the run's own meta-validation on characters.
 Both are mean ± standard error over seeds. *Correlation* is the mean |correlation| of the
 embedding's units, *gradient* the largest norm of a gradient of θ before clipping. The accuracy of
-every draw is in
-`{out.stem}/runs.json`.
+every draw is in `{out.stem}/runs.json`.
 
 {_table(measured, parts)}
 
