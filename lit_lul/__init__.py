@@ -16,6 +16,7 @@ from lit_lul.learners import (
     ANIL,
     MAML,
     Batch,
+    CompetitiveRule,
     HebbianRule,
     HebbianSettings,
     LayeredHebbianRule,
@@ -27,7 +28,7 @@ from lit_lul.learners import (
     UnsupervisedUpdate,
     UpdateSettings,
 )
-from lit_lul.networks import MLP, ConvNet, MLPs
+from lit_lul.networks import MLP, CompetitiveNetwork, ConvNet, MLPs
 from lit_lul.objectives import FewShotRidge
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ __all__ = [
     "MLP",
     "Applied",
     "Batch",
+    "CompetitiveNetwork",
+    "CompetitiveRule",
     "ConvNet",
     "FewShotRidge",
     "HebbianRule",

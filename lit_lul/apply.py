@@ -15,8 +15,10 @@ from lit_lul.evaluation.rollout import check_unlabelled, rollout
 from lit_lul.files.atomic import replace_file
 from lit_lul.files.phi import save_phi
 from lit_lul.learners.learner import Learner
-from lit_lul.networks.mlp import MLP, LayerStatistics, MLPParams
-from lit_lul.trees import Tree, concatenate, tensors_of, to_device
+from lit_lul.networks.mlp import MLP
+from lit_lul.networks.network import Params, Statistics
+from lit_lul.networks.row_network import RowNetwork
+from lit_lul.trees import concatenate, tensors_of, to_device
 
 Item = TypeVar("Item")
 
@@ -27,15 +29,15 @@ CHUNK = 8192
 class Applied(NamedTuple):
     """A network that a learner has trained on rows, and the embeddings of the rows."""
 
-    network: MLP
-    """The architecture, (N_0, hidden units, E)."""
-    params: MLPParams
+    network: RowNetwork
+    """The architecture."""
+    params: Params
     """φ of one task (T = 1), for inputs in the order of the rows' columns."""
-    statistics: LayerStatistics
+    statistics: Statistics
     """Batch statistics of all rows; used for every embedding."""
     embeddings: Tensor
-    """(n, E), in the order of the rows, on the device of φ; of a rule that reads out all layers
-    (n, N_0 + ... + E)."""
+    """(n, E), in the order of the rows, on the device of φ; of a rule that reads out all layers, a
+    column for every unit."""
 
     def embed(self, x: Tensor) -> Tensor:
         """Embed other rows of the same kind, (n, N_0) in [0, 1]: (n, E), on the device of φ.
@@ -74,8 +76,9 @@ def apply_rule(
     Args:
         rule: a learner that needs no labels; its E is the width of the embedding.
         x: unlabelled rows, (n, N_0), in [0, 1].
-        hidden_units: units of the network's hidden layers.
-        activation: its nonlinearity.
+        hidden_units: units of the network's hidden layers; for a rule that trains networks without
+            such layers, as many units.
+        activation: nonlinearity of an MLP.
         inner_steps: number of inner steps; 0 keeps the initial φ.
         batch_size: B. Every epoch shuffles the rows and drops an incomplete last minibatch.
         seed: determines the initial φ, the order of the inputs and the minibatches.
@@ -85,21 +88,35 @@ def apply_rule(
         InvalidInput: for a number out of range, a learner that cannot train such a network, or
             embeddings that are not finite.
     """
-    network = MLP((x.shape[1], *hidden_units, rule.embedding_units), activation)
+    network = row_network(rule, x.shape[1], hidden_units, activation)
     params, statistics = train_networks(rule, network, x, inner_steps, batch_size, [seed], progress)
     embeddings = torch.cat(tuple(embed_rows(network, params, statistics, x)))
     return Applied(network, params, statistics, embeddings)
 
 
+def row_network(
+    rule: Learner, inputs: int, hidden_units: Sequence[int], activation: str = "relu"
+) -> RowNetwork:
+    """The network that a rule trains on rows, an MLP or one of as many units.
+
+    Raises:
+        InvalidInput: for a size below one, or a rule that trains neither.
+    """
+    network = rule.network_for(MLP((inputs, *hidden_units, rule.embedding_units), activation))
+    if not isinstance(network, RowNetwork):
+        raise InvalidInput(f"{type(rule).__name__}: trains no network of rows")
+    return network
+
+
 def train_networks(
     rule: Learner,
-    network: MLP,
+    network: RowNetwork,
     x: Tensor,
     inner_steps: int,
     batch_size: int,
     seeds: Sequence[int],
     progress: bool = False,
-) -> tuple[MLPParams, LayerStatistics]:
+) -> tuple[Params, Statistics]:
     """Train T new networks on unlabelled rows (n, N_0), all at once on the device of θ.
 
     Each has a seed, which determines its initial φ, its order of the inputs and its minibatches, so
@@ -121,13 +138,12 @@ def train_networks(
         if not 0 <= seed < 2**63:
             raise InvalidInput(f"seed {seed}: expected 0 to 2**63 - 1")
     device = next(rule.parameters()).device
-    rule.check(network)
     rule.prepare(compile=False)
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     with torch.no_grad():
         state = concatenate([rule.start(network, 1, generator) for generator in generators])
     order = torch.stack([torch.randperm(x.shape[1], generator=g) for g in generators])
-    state, order = to_device((_reordered(network, state, order), order), device)
+    state, order = to_device((network.reordered(state, order), order), device)
     batches = [_minibatches(x, batch_size, generator) for generator in generators]
 
     def minibatch() -> Tensor:
@@ -137,8 +153,9 @@ def train_networks(
     steps = rollout(rule, network, state, minibatch, range(1, inner_steps + 1))
     for _, after in _track(steps, "Inner steps", inner_steps, progress):
         state = after
-    params = _reordered(network, rule.parameters_of(state), order.argsort(-1))
-    statistics = _statistics(network, params, x)
+    params = network.reordered(rule.parameters_of(state), order.argsort(-1))
+    with torch.no_grad():
+        statistics = network.statistics_of_chunks(params, x.split(CHUNK))
     if not all(tensor.isfinite().all() for _, tensor in tensors_of([params, statistics])):
         raise InvalidInput(f"inner_steps {inner_steps}: the embeddings are not finite after them")
     return params, statistics
@@ -146,9 +163,9 @@ def train_networks(
 
 @torch.no_grad()
 def embed_rows(
-    network: MLP,
-    params: MLPParams,
-    statistics: LayerStatistics,
+    network: RowNetwork,
+    params: Params,
+    statistics: Statistics,
     x: Tensor,
     hidden: bool = False,
     progress: bool = False,
@@ -163,7 +180,7 @@ def embed_rows(
     """
     chunks = x.split(CHUNK)
     for rows in _track(chunks, "Embedding", len(chunks), progress):
-        inputs = rows.to(params["weights"][0]).unsqueeze(0)
+        inputs = rows.to(_first(params)).unsqueeze(0)
         if hidden:
             layers = network.activations(params, inputs, statistics).x
             features = torch.cat(layers[1:], dim=-1)
@@ -188,51 +205,15 @@ def write_applied(applied: Applied, folder: Path | str) -> tuple[Path, Path]:
     return embeddings, phi
 
 
-@torch.no_grad()
-def _statistics(network: MLP, params: MLPParams, x: Tensor) -> LayerStatistics:
-    """Batch statistics of all rows (n, N_0), from one layer to the next, `CHUNK` rows at a time."""
-    chunks = x.split(CHUNK)
-    shares = [len(rows) / len(x) for rows in chunks]
-    share = params["weights"][0].new_tensor(shares).view(-1, 1, 1, 1)
-    statistics: LayerStatistics = ()
-    for layer, weight in enumerate(params["weights"]):
-        below: MLPParams = {
-            "weights": params["weights"][:layer],
-            "biases": params["biases"][:layer],
-        }
-        moments = []
-        for rows in chunks:
-            inputs = rows.to(weight).unsqueeze(0)
-            m = network.activations(below, inputs, statistics).x[-1] @ weight
-            moments.append(torch.var_mean(m, dim=-2, keepdim=True, correction=0))
-        variances, means = (torch.stack(of_chunks) for of_chunks in zip(*moments, strict=True))
-        mean = (share * means).sum(0)
-        variance = (share * (variances + (means - mean).square())).sum(0)
-        statistics = (*statistics, (mean, variance))
-    return statistics
+def _first(params: Params) -> Tensor:
+    """A tensor of φ, which has its dtype and device."""
+    _, tensor = next(iter(tensors_of(params)))
+    return tensor
 
 
 def _track(items: Iterable[Item], task: str, total: int, progress: bool) -> Iterator[Item]:
     """The items, with a progress bar on stderr if `progress`."""
     yield from track(items, task, total, console=Console(stderr=True), disable=not progress)
-
-
-def _reordered(network: MLP, tree: Tree, order: Tensor) -> Tree:
-    """A state or φ of T tasks with the inputs of each reordered by its `order`, (T, N_0).
-
-    This reorders the first layer of everything that has the shapes of the weights: W, and what a
-    learner keeps for every weight, such as V.
-    """
-    if isinstance(tree, dict):
-        return {name: _reordered(network, part, order) for name, part in tree.items()}
-    if isinstance(tree, tuple | list) and tree and isinstance(tree[0], Tensor):
-        if tree[0].shape == (len(order), *network.sizes[:2]):
-            index = order.unsqueeze(-1).expand(tree[0].shape)
-            return type(tree)([tree[0].gather(1, index), *tree[1:]])
-        return tree
-    if isinstance(tree, tuple | list):
-        return type(tree)([_reordered(network, part, order) for part in tree])
-    return tree
 
 
 def _minibatches(x: Tensor, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:

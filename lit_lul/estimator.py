@@ -17,12 +17,11 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
-from lit_lul.apply import embed_rows, train_networks
+from lit_lul.apply import embed_rows, row_network, train_networks
 from lit_lul.devices import find_device
 from lit_lul.errors import InvalidInput
 from lit_lul.files.theta import load_rule
 from lit_lul.learners.learner import Learner
-from lit_lul.networks.mlp import MLP
 from lit_lul.trees import map_tensors
 
 FEATURE_NORM = 4.0
@@ -44,7 +43,8 @@ class RuleTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
 
     Args:
         rule: the name of a shipped rule, a file of θ, or a learner, which is left as it is.
-        hidden_units: units of the hidden layers of each network; the embedding comes on top.
+        hidden_units: units of the hidden layers of each network; the embedding comes on top. For
+            a rule that trains networks without such layers, as many units.
         inner_steps: minibatches that the rule trains on.
         batch_size: rows of a minibatch, or all rows if there are fewer.
         n_networks: T, networks that are trained at once and whose features are joined. Each has its
@@ -60,7 +60,7 @@ class RuleTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         verbose: whether to show progress bars.
 
     Attributes:
-        network_: the architecture, an `MLP`.
+        network_: the architecture, an `MLP` or what the rule trains in its place.
         params_: φ of T networks, on the CPU.
         statistics_: batch statistics of the rows of `fit`, on the CPU.
         minimum_: what is subtracted from every column, (N_0,).
@@ -110,7 +110,7 @@ class RuleTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         x = self._scaled(rows)
         rule = self.rule if isinstance(self.rule, Learner) else load_rule(self.rule)
         rule = deepcopy(rule).to(device, torch.float32)
-        self.network_ = MLP((x.shape[1], *self.hidden_units, rule.embedding_units))
+        self.network_ = row_network(rule, x.shape[1], self.hidden_units)
         self.params_, self.statistics_ = map_tensors(
             Tensor.cpu,
             train_networks(
@@ -155,7 +155,7 @@ class RuleTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         of_network = self.network_.embedding_width(self.params_)
         if self.layers == "all":
             of_network = sum(self.network_.sizes[1:])
-        return len(self.params_["weights"][0]) * of_network
+        return self.n_networks * of_network
 
     def __sklearn_tags__(self) -> Any:
         """What scikit-learn should know: features are float32."""

@@ -15,8 +15,8 @@ from lit_lul.evaluation.held_out_data import HeldOutData
 from lit_lul.evaluation.probes import probe, ridge_of
 from lit_lul.evaluation.rollout import check_unlabelled, rollout
 from lit_lul.learners.learner import Learner
-from lit_lul.networks.mlp import MLP
 from lit_lul.networks.network import Network, Params
+from lit_lul.networks.row_network import RowNetwork
 from lit_lul.objectives.few_shot_ridge import FewShotRidge
 from lit_lul.objectives.objective import Objective
 
@@ -46,8 +46,8 @@ class Rollouts:
     accuracy: Tensor
     """(probes, steps, draws), float64."""
     first_layer: Tensor | None
-    """First-layer weights of the first draw at the end, inputs unpermuted, (N_0, N_1); None unless
-    the network is an MLP."""
+    """Receptive fields of the first draw's first units at the end, inputs unpermuted, (N_0, units);
+    None unless the network embeds rows."""
     embedding: Tensor
     """Embedding of the first draw's query at the end, (K', E)."""
     labels: Tensor
@@ -76,8 +76,8 @@ def roll_out_draws(
     """
     check_unlabelled(learner)
     draws = Draws(data, held_out, numbers, next(learner.parameters()))
-    network = held_out.networks.at(0.5, data.x.shape[1], learner.embedding_units)
-    learner.check(network)
+    asked = held_out.networks.at(0.5, data.x.shape[1], learner.embedding_units)
+    network = learner.network_for(asked)
     ridge = ridge_of(objective)
     accuracy = []
     start = draws.start(learner, network)
@@ -89,7 +89,7 @@ def roll_out_draws(
     original_order = draws.permutation[0].argsort()
     return Rollouts(
         torch.stack(accuracy, dim=1),
-        params["weights"][0][0, original_order].cpu() if isinstance(network, MLP) else None,
+        _fields(network, params, original_order),
         query_u[0].cpu(),
         draws.query_labels[0],
     )
@@ -107,3 +107,10 @@ def embed_labelled(
     statistics = None if rows is None else network.statistics(params, rows)
     support_u, query_u = ridge.embed(network, params, draws.labelled, statistics)
     return support_u[0], query_u[0]
+
+
+def _fields(network: Network, params: Params, order: Tensor) -> Tensor | None:
+    """Receptive fields of the first of T networks, inputs in an order."""
+    if not isinstance(network, RowNetwork):
+        return None
+    return network.receptive_fields(params)[0, order].cpu()

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -12,21 +11,26 @@ from torch import Tensor
 from lit_lul.errors import InvalidInput
 from lit_lul.files.atomic import replace_file
 from lit_lul.files.tensors import check_shapes, read_tensors
-from lit_lul.networks.mlp import MLP, LayerStatistics, MLPParams
-from lit_lul.trees import tensors_of
+from lit_lul.networks.competitive import CompetitiveNetwork
+from lit_lul.networks.mlp import MLP
+from lit_lul.networks.network import Params, Statistics
+from lit_lul.networks.row_network import RowNetwork
+from lit_lul.trees import map_tensors, tensors_of
 
 FORMAT = "lit_lul phi 2"
+NETWORKS: dict[str, type[RowNetwork]] = {c.__name__: c for c in (MLP, CompetitiveNetwork)}
+"""Classes of networks that files may name."""
 
 
 def save_phi(
-    params: MLPParams, network: MLP, path: Path | str, statistics: LayerStatistics | None = None
+    params: Params, network: RowNetwork, path: Path | str, statistics: Statistics | None = None
 ) -> None:
     """Write φ of one task (T = 1) and its network to one file, atomically.
 
-    Layer l is `weights.{l - 1}` (N_{l-1}, N_l) and `biases.{l - 1}` (N_l,), and with statistics
-    `statistics.{l - 1}.mean` and `.variance` (1, N_l); φ that all layers are read out from has
-    `readout` (L + 1,). The metadata's `class` names the network, and `network` holds its fields as
-    JSON.
+    Layer l of an MLP is `weights.{l - 1}` (N_{l-1}, N_l) and `biases.{l - 1}` (N_l,), and with
+    statistics `statistics.{l - 1}.mean` and `.variance` (1, N_l); φ that all layers are read out
+    from has `readout` (L + 1,). φ of other networks has the names of their parts. The metadata's
+    `class` names the network, and `network` holds its fields as JSON.
 
     Args:
         params: φ.
@@ -43,7 +47,7 @@ def save_phi(
         save_file(_by_name(params, statistics), temporary, metadata)
 
 
-def load_phi(path: Path | str) -> tuple[MLP, MLPParams, LayerStatistics | None]:
+def load_phi(path: Path | str) -> tuple[RowNetwork, Params, Statistics | None]:
     """Rebuild a network, its φ and, where they were saved, its statistics, with T = 1.
 
     Raises:
@@ -52,50 +56,42 @@ def load_phi(path: Path | str) -> tuple[MLP, MLPParams, LayerStatistics | None]:
     """
     tensors, metadata = read_tensors(path, FORMAT)
     network = stored_network(path, metadata)
-    params, statistics = network.init(1, torch.Generator()), None
-    if "readout" in tensors:
-        params["readout"] = torch.zeros(1, len(network.sizes))
+    params, statistics = network.blank(1, "readout" in tensors), None
     if any(name.startswith("statistics.") for name in tensors):
         statistics = network.statistics(params, torch.zeros(1, 1, network.inputs))
     check_shapes(path, tensors, _by_name(params, statistics))
-    tensors = {name: tensor.unsqueeze(0) for name, tensor in tensors.items()}
-    layers = range(len(network.sizes) - 1)
-    params["weights"] = tuple(tensors[f"weights.{i}"] for i in layers)
-    params["biases"] = tuple(tensors[f"biases.{i}"] for i in layers)
-    if "readout" in params:
-        params["readout"] = tensors["readout"]
-    if statistics is not None:
-        statistics = tuple(
-            (tensors[f"statistics.{i}.mean"], tensors[f"statistics.{i}.variance"]) for i in layers
-        )
+    stored = (tensors[name].unsqueeze(0) for name in _by_name(params, statistics))
+    params, statistics = map_tensors(lambda _: next(stored), (params, statistics))
     return network, params, statistics
 
 
-def network_metadata(network: MLP) -> dict[str, str]:
+def network_metadata(network: RowNetwork) -> dict[str, str]:
     """Class and fields of a network, for the metadata of a file."""
-    return {"class": type(network).__name__, "network": json.dumps(asdict(network))}
+    return {"class": type(network).__name__, "network": json.dumps(vars(network))}
 
 
-def stored_network(path: Path | str, metadata: Mapping[str, str]) -> MLP:
+def stored_network(path: Path | str, metadata: Mapping[str, str]) -> RowNetwork:
     """The network in a file's metadata.
 
     Raises:
         InvalidInput: when it is of another class, or its fields are invalid.
     """
     name = metadata.get("class")
-    if name != MLP.__name__:
-        raise InvalidInput(f"{path}: unknown network {name}, expected {MLP.__name__}")
+    if name not in NETWORKS:
+        expected = " or ".join(NETWORKS)
+        raise InvalidInput(f"{path}: unknown network {name}, expected {expected}")
     try:
         described = json.loads(metadata["network"])
-        return MLP(**described | {"sizes": tuple(described["sizes"])})
-    except (KeyError, TypeError, ValueError) as error:
+        fields = {f: tuple(v) if isinstance(v, list) else v for f, v in described.items()}
+        return NETWORKS[name](**fields)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise InvalidInput(f"{path}: expected the fields of an MLP ({reason})") from error
+        raise InvalidInput(f"{path}: expected the fields of {name} ({reason})") from error
 
 
-def _by_name(params: MLPParams, statistics: LayerStatistics | None) -> dict[str, Tensor]:
+def _by_name(params: Params, statistics: Statistics | None) -> dict[str, Tensor]:
     """The tensors of one task by their names in the file, without the task axis."""
-    tree: dict[str, object] = {**params}
+    tree = dict(params)
     if statistics is not None:
         tree["statistics"] = [{"mean": mean, "variance": var} for mean, var in statistics]
     return {

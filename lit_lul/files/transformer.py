@@ -14,7 +14,7 @@ from lit_lul.estimator import RuleTransformer
 from lit_lul.files.atomic import replace_file
 from lit_lul.files.phi import network_metadata, stored_network
 from lit_lul.files.tensors import check_shapes, read_tensors
-from lit_lul.networks.mlp import MLP
+from lit_lul.networks.row_network import RowNetwork
 from lit_lul.trees import Tree, map_tensors, tensors_of
 
 FORMAT = "lit_lul transformer 1"
@@ -39,7 +39,7 @@ def save_transformer(transformer: RuleTransformer, path: Path | str) -> None:
     metadata = {
         "format": FORMAT,
         **network_metadata(transformer.network_),
-        "networks": str(len(transformer.params_["biases"][0])),
+        "networks": str(len(next(tensors_of(transformer.params_))[1])),
         "parameters": json.dumps({name: _plain(name, parameters[name]) for name in parameters}),
         "columns": json.dumps(getattr(transformer, "feature_names_in_", np.empty(0)).tolist()),
     }
@@ -76,11 +76,9 @@ def load_transformer(path: Path | str) -> RuleTransformer:
     return transformer
 
 
-def _form(network: MLP, networks: int, readout: bool) -> Tree:
+def _form(network: RowNetwork, networks: int, readout: bool) -> Tree:
     """A tree of the tensors that a file of so many networks holds, with other values."""
-    params = network.init(networks, torch.Generator())
-    if readout:
-        params["readout"] = torch.zeros(networks, len(network.sizes))
+    params = network.blank(networks, readout)
     of_columns = torch.empty(network.inputs, dtype=torch.float64)
     return {
         "params": params,

@@ -1,5 +1,6 @@
 """Learners: modules with meta-parameters θ. Importing this registers all of them."""
 
+from lit_lul.learners.competitive import CompetitiveRule
 from lit_lul.learners.gradient_descent import (
     ANIL,
     MAML,
@@ -21,6 +22,7 @@ __all__ = [
     "LEARNERS",
     "MAML",
     "Batch",
+    "CompetitiveRule",
     "GradientDescent",
     "HebbianRule",
     "HebbianSettings",

@@ -77,6 +77,17 @@ class Learner(nn.Module, ABC):
                 f"{type(self).__name__} expects {self.embedding_units}"
             )
 
+    def network_for(self, network: Network) -> Network:
+        """The network that this learner trains where `network` is asked for.
+
+        It is that network, or for a learner of a class of networks of its own one of as many units.
+
+        Raises:
+            InvalidInput: if it can train neither.
+        """
+        self.check(network)
+        return network
+
     def prepare(self, compile: bool) -> None:  # most have nothing to prepare
         """Choose kernels once θ is on its device; compiled ones if `compile` is true."""
 

@@ -3,7 +3,7 @@
 Shapes: T tasks, B examples, N_l units of layer l = 0..L (N_0 inputs, N_L = E, the embedding).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import pairwise
@@ -14,8 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lit_lul.errors import InvalidInput
-from lit_lul.networks.network import Activations, Network, Networks
+from lit_lul.networks.network import Activations, Networks
+from lit_lul.networks.row_network import RowNetwork, shares_of
 from lit_lul.precision import full_precision
+from lit_lul.trees import Tree
 
 BATCH_NORM_EPS = 1e-6
 WEIGHT_STD = 0.01
@@ -69,7 +71,7 @@ def truncated_normal(std: float, *shape: int, generator: torch.Generator) -> Ten
 
 
 @dataclass(frozen=True)
-class MLP(Network):
+class MLP(RowNetwork):
     """An MLP of any depth and width, usually with batch norm in every layer.
 
     Raises:
@@ -149,6 +151,54 @@ class MLP(Network):
     def embedding_width(self, params: MLPParams) -> int:
         """Number of features that `embed` gives."""
         return sum(self.sizes) if "readout" in params else self.outputs
+
+    def blank(self, tasks: int, read_out: bool) -> MLPParams:
+        """φ with other values; with a `readout` if `read_out`."""
+        params = self.init(tasks, torch.Generator())
+        if read_out:
+            params["readout"] = torch.zeros(tasks, len(self.sizes))
+        return params
+
+    def receptive_fields(self, params: MLPParams) -> Tensor:
+        """Weights of the first layer, (T, N_0, N_1)."""
+        return params["weights"][0]
+
+    def reordered(self, tree: Tree, order: Tensor) -> Tree:
+        """A state or φ of T tasks with the inputs of each reordered by its `order`, (T, N_0).
+
+        This reorders the first layer of everything that has the shapes of the weights: W, and what
+        a learner keeps for every weight, such as V.
+        """
+        if isinstance(tree, dict):
+            return {name: self.reordered(part, order) for name, part in tree.items()}
+        if isinstance(tree, tuple | list) and tree and isinstance(tree[0], Tensor):
+            if tree[0].shape == (len(order), *self.sizes[:2]):
+                index = order.unsqueeze(-1).expand(tree[0].shape)
+                return type(tree)([tree[0].gather(1, index), *tree[1:]])
+            return tree
+        if isinstance(tree, tuple | list):
+            return type(tree)([self.reordered(part, order) for part in tree])
+        return tree
+
+    def statistics_of_chunks(self, params: MLPParams, chunks: Sequence[Tensor]) -> LayerStatistics:
+        """As `statistics`, of rows in chunks (n_i, N_0), from one layer to the next."""
+        share = shares_of(chunks, params["weights"][0])
+        statistics: LayerStatistics = ()
+        for layer, weight in enumerate(params["weights"]):
+            below: MLPParams = {
+                "weights": params["weights"][:layer],
+                "biases": params["biases"][:layer],
+            }
+            moments = []
+            for rows in chunks:
+                inputs = rows.to(weight).unsqueeze(0)
+                m = self.activations(below, inputs, statistics).x[-1] @ weight
+                moments.append(torch.var_mean(m, dim=-2, keepdim=True, correction=0))
+            variances, means = (torch.stack(of_chunks) for of_chunks in zip(*moments, strict=True))
+            mean = (share * means).sum(0)
+            variance = (share * (variances + (means - mean).square())).sum(0)
+            statistics = (*statistics, (mean, variance))
+        return statistics
 
     def statistics(self, params: MLPParams, x: Tensor) -> LayerStatistics:
         """Mean and variance of every layer's W x over the B examples of x (T, B, N_0).

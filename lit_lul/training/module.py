@@ -1,5 +1,6 @@
 """MetaLightningModule: holds θ and the cohorts' states, and optimises θ manually."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from torchmetrics import MeanMetric
 from lit_lul.devices import has_compiler
 from lit_lul.errors import InvalidInput
 from lit_lul.estimators import TruncatedBackprop
-from lit_lul.estimators.estimator import Carry, Estimator
+from lit_lul.estimators.estimator import Carry, Estimator, Truncation
 from lit_lul.estimators.truncated_backprop import advance
 from lit_lul.files.theta import check_same, check_settings, check_shapes, described
 from lit_lul.learners import Learner, UnsupervisedUpdate
@@ -139,10 +140,8 @@ class MetaLightningModule(LightningModule):
 
     def training_step(self, batch: CohortTruncation, batch_idx: int) -> None:
         """Run one truncation; after the last cohort of an outer step, update θ."""
-        truncation = batch.truncation
+        truncation = self._suited(batch.truncation)
         carry = None if batch.fresh else self.cohorts.get(batch.cohort)
-        if carry is None:
-            self.learner.check(truncation.network)
         outcome = self.estimator(self.learner, self.objective, carry, truncation)
         self.cohorts[batch.cohort] = outcome.carry
         self._sum.add(batch.cohort, outcome)
@@ -281,9 +280,12 @@ class MetaLightningModule(LightningModule):
         named = {f"train/{name}": value for name, value in values.items()}
         self._log(self.train_metrics.summarise() | named)
 
+    def _suited(self, truncation: Truncation) -> Truncation:
+        """The truncation with the network that the learner trains."""
+        return replace(truncation, network=self.learner.network_for(truncation.network))
+
     def _roll_out(self, batch: CohortTruncation) -> None:
-        truncation = batch.truncation
-        self.learner.check(truncation.network)
+        truncation = self._suited(batch.truncation)
         with torch.no_grad():
             state = advance(self.learner, None, truncation)
             params = self.learner.parameters_of(state)

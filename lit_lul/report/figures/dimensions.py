@@ -60,8 +60,8 @@ class Dimensions(Panel[Numbers]):
         def measure() -> Numbers:
             data = self._context.load(dataset)
             draws = Draws(data, entry, range(entry.draws), next(rule.parameters()))
-            network = entry.networks.at(0.5, data.x.shape[1], rule.embedding_units)
-            rule.check(network)
+            asked = entry.networks.at(0.5, data.x.shape[1], rule.embedding_units)
+            network = rule.network_for(asked)
             values: dict[str, object] = {"labels": draws.query_labels[0].tolist()}
             steps = (0, entry.inner_steps)
             with torch.no_grad(), autocast(self._context.precision):

@@ -13,6 +13,7 @@ from lit_lul.evaluation.curve import roll_out_draws
 from lit_lul.evaluation.held_out import HeldOut
 from lit_lul.evaluation.picture import tile_receptive_fields
 from lit_lul.learners.learner import Learner
+from lit_lul.networks.row_network import RowNetwork
 from lit_lul.report.figures.context import RIDGE, Context
 from lit_lul.report.figures.panel import Check, Measurement, Panel
 from lit_lul.report.stored_rows import Numbers, autocast
@@ -90,9 +91,11 @@ class Filters(Panel[Numbers]):
         if data.image_shape is None:
             raise InvalidInput(f"filters of {dataset}: expected images")
         if start:
-            network = entry.networks.at(0.5, data.x.shape[1], learner.embedding_units)
+            asked = entry.networks.at(0.5, data.x.shape[1], learner.embedding_units)
+            network = learner.network_for(asked)
+            assert isinstance(network, RowNetwork)  # entries have MLPs
             params = network.init(1, torch.Generator().manual_seed(entry.seed))
-            return params["weights"][0][0], data.image_shape
+            return network.receptive_fields(params)[0], data.image_shape
         with autocast(self._context.precision):
             weights = roll_out_draws(learner, RIDGE, data, entry, [0]).first_layer
         assert weights is not None  # entries have MLPs

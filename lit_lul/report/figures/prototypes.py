@@ -122,8 +122,8 @@ class Prototypes(Panel[Row]):
         def measure() -> Row:
             data = context.load(entry)
             draws = Draws(data, held_out, range(held_out.draws), next(rule.parameters()))
-            network = held_out.networks.at(0.5, data.x.shape[1], rule.embedding_units)
-            rule.check(network)
+            asked = held_out.networks.at(0.5, data.x.shape[1], rule.embedding_units)
+            network = rule.network_for(asked)
             with torch.no_grad(), autocast(context.precision):
                 start = draws.start(rule, network)
                 ((_, state),) = rollout(

@@ -1,0 +1,218 @@
+"""A network of components and of prototypes, which share every input and excite their neighbours.
+
+Shapes: T tasks, B examples, N_0 inputs, E components, K prototypes, S steps of excitation.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, TypedDict
+
+import torch
+from torch import Tensor
+
+from lit_lul.errors import InvalidInput
+from lit_lul.networks.distances import EPS, shares, squared_distances
+from lit_lul.networks.mlp import LayerStatistics
+from lit_lul.networks.network import Activations
+from lit_lul.networks.row_network import RowNetwork, shares_of
+from lit_lul.precision import full_precision
+from lit_lul.trees import Tree
+
+EXCITATIONS = 8
+"""S, the largest number of steps that excitation spreads."""
+PROTOTYPE_STD = 0.01
+SELDOM = 1e-3
+"""Added to what a prototype wins, as a share of the mean, before it is divided by."""
+
+
+class CompetitiveParams(TypedDict):
+    """φ of T tasks."""
+
+    scales: Tensor
+    """Factors of the inputs, for components and for distances from prototypes, (T, 2, N_0)."""
+    components: Tensor
+    """Linear weights, (T, N_0, E)."""
+    prototypes: Tensor
+    """Places in the space of inputs, (T, N_0, K)."""
+    lateral: Tensor
+    """Mean product of the shares that every two prototypes have of an input, (T, K, K)."""
+    spread: Tensor
+    """Weights of 0 to S steps of excitation, (T, S + 1)."""
+    readout: Tensor
+    """Gains of the three layers in the embedding, (T, 3)."""
+
+
+class Responses(NamedTuple):
+    """Layers before they are centred and scaled, (..., T, B, units)."""
+
+    components: Tensor
+    prototypes: Tensor
+    neighbourhoods: Tensor
+    unexcited: Tensor
+    """Neighbourhoods without excitation."""
+
+
+@dataclass(frozen=True)
+class CompetitiveNetwork(RowNetwork):
+    """Three layers side by side, all of them read out.
+
+    - *Components*: E linear units.
+    - *Prototypes*: how much closer each of K prototypes is than the mean distance, or 0 (the
+      triangle activation of Coates and Ng 2012).
+    - *Neighbourhoods*: the nearest prototypes share an input, and excite those that they are
+      connected with, which excite others: a diffusion along the manifold of the inputs, on an
+      anchor graph (Liu, He and Chang 2010).
+
+    Each layer is centred, and scaled as a whole to a mean square norm of 1; neighbourhoods have the
+    scale that they would have without excitation, so that they are small where inputs have none.
+
+    Raises:
+        InvalidInput: for a size below one.
+    """
+
+    inputs: int
+    """N_0."""
+    outputs: int
+    """E."""
+    prototypes: int
+    """K."""
+
+    def __post_init__(self) -> None:
+        if min(self.inputs, self.outputs, self.prototypes) < 1:
+            raise InvalidInput(
+                f"competitive network of {self.inputs} inputs, {self.outputs} components and "
+                f"{self.prototypes} prototypes: expected one or more of each"
+            )
+
+    @property
+    def sizes(self) -> tuple[int, ...]:  # type: ignore[override]  # derived from the others
+        """Units of every layer, inputs first."""
+        return self.inputs, self.outputs, self.prototypes, self.prototypes
+
+    @property
+    def cost(self) -> float:
+        """Number of weights."""
+        return float(self.inputs * (self.outputs + self.prototypes) + self.prototypes**2)
+
+    def init(
+        self, tasks: int, generator: torch.Generator, dtype: torch.dtype = torch.float32
+    ) -> CompetitiveParams:
+        """Draw components and prototypes; nothing is connected or excited."""
+
+        def draw(std: float, units: int) -> Tensor:
+            shape = (tasks, self.inputs, units)
+            return std * torch.randn(shape, generator=generator, device=generator.device).to(dtype)
+
+        components = draw(self.inputs**-0.5, self.outputs)
+        ones, zeros = components.new_ones, components.new_zeros
+        return {
+            "scales": ones(tasks, 2, self.inputs),
+            "components": components,
+            "prototypes": draw(PROTOTYPE_STD, self.prototypes),
+            "lateral": zeros(tasks, self.prototypes, self.prototypes),
+            "spread": torch.cat([ones(tasks, 1), zeros(tasks, EXCITATIONS)], -1),
+            "readout": ones(tasks, 3),
+        }
+
+    def activations(
+        self, params: CompetitiveParams, x: Tensor, statistics: LayerStatistics | None = None
+    ) -> Activations:
+        """The inputs and the three layers of x (..., T, B, N_0)."""
+        with full_precision(x):
+            *layers, _ = z = _respond(params, x)
+            used = _statistics(z) if statistics is None else statistics
+            scaled = [
+                (z - mean) * torch.rsqrt(variance + EPS)
+                for z, (mean, variance) in zip(layers, used, strict=True)
+            ]
+        return Activations((x, *scaled), (x, *layers))
+
+    def embed(
+        self, params: CompetitiveParams, x: Tensor, statistics: LayerStatistics | None = None
+    ) -> Tensor:
+        """The three layers, each multiplied by its gain, (..., T, B, E + 2 K)."""
+        layers = self.activations(params, x, statistics).x[1:]
+        gains = params["readout"].unbind(-1)
+        scaled = [h * gain[:, None, None] for h, gain in zip(layers, gains, strict=True)]
+        return torch.cat(scaled, dim=-1)
+
+    def statistics(self, params: CompetitiveParams, x: Tensor) -> LayerStatistics:
+        """The mean of every layer (T, 1, units), and the mean square norm of the rest (T, 1, 1)."""
+        with full_precision(x):
+            return _statistics(_respond(params, x))
+
+    def statistics_of_chunks(
+        self, params: CompetitiveParams, chunks: Sequence[Tensor]
+    ) -> LayerStatistics:
+        """As `statistics`, of rows in chunks (n_i, N_0)."""
+        like = params["components"]
+        share = shares_of(chunks, like)
+        of_chunks = [_moments(_respond(params, rows.to(like).unsqueeze(0))) for rows in chunks]
+        statistics = []
+        for of_layer in zip(*of_chunks, strict=True):
+            means, centres, norms = (
+                torch.stack(moments) for moments in zip(*of_layer, strict=True)
+            )
+            apart = (centres - (share * centres).sum(0)).square().sum(-1, keepdim=True)
+            statistics.append(((share * means).sum(0), (share * (norms + apart)).sum(0)))
+        return tuple(statistics)
+
+    def embedding_width(self, params: CompetitiveParams) -> int:
+        """E + 2 K."""
+        return sum(self.sizes[1:])
+
+    def receptive_fields(self, params: CompetitiveParams) -> Tensor:
+        """The prototypes, (T, N_0, K)."""
+        return params["prototypes"]
+
+    def reordered(self, tree: Tree, order: Tensor) -> Tree:
+        """φ, or a state at its start, with the inputs of each task reordered by `order`."""
+        if not isinstance(tree, dict):
+            return tree
+        moved = {name: self.reordered(part, order) for name, part in tree.items()}
+        for name in {"components", "prototypes"} & tree.keys():
+            index = order.unsqueeze(-1).expand(tree[name].shape)
+            moved[name] = tree[name].gather(1, index)
+        if "scales" in tree:
+            moved["scales"] = tree["scales"].gather(
+                -1, order.unsqueeze(1).expand(tree["scales"].shape)
+            )
+        return moved
+
+
+def _respond(params: CompetitiveParams, x: Tensor) -> Responses:
+    """Run x (..., T, B, N_0) through the layers."""
+    of_components, of_distances = params["scales"].unbind(-2)
+    components = (x * of_components.unsqueeze(-2)) @ params["components"]
+    square = squared_distances(x, params["prototypes"], of_distances)
+    distance = (square + EPS).sqrt()
+    closer = (distance.mean(-1, keepdim=True) - distance).clamp(min=0)
+    wins = params["lateral"].sum(-1)  # shares add up to 1, so this is the mean share
+    root = torch.rsqrt(wins + SELDOM * wins.mean(-1, keepdim=True) + EPS)
+    connections = root.unsqueeze(-1) * params["lateral"] * root.unsqueeze(-2)
+    unexcited = shares(square) * root.unsqueeze(-2)
+    *weights, farthest = params["spread"][..., None, None].unbind(-3)
+    excited = unexcited * farthest
+    for weight in reversed(weights):  # Horner's scheme
+        excited = excited @ connections + unexcited * weight
+    return Responses(components, closer, excited, unexcited)
+
+
+Moments = tuple[Tensor, Tensor, Tensor]
+"""Of a layer: its mean; the mean of what its scale is of, and the mean square norm of the rest."""
+
+
+def _moments(z: Responses) -> list[Moments]:
+    """Moments of every layer; the scale of neighbourhoods is that without excitation."""
+    scaled_by = (z.components, z.prototypes, z.unexcited)
+    moments = []
+    for layer, like in zip(z[:3], scaled_by, strict=True):
+        centre = like.mean(-2, keepdim=True)
+        norm = (like - centre).square().sum(-1, keepdim=True).mean(-2, keepdim=True)
+        moments.append((layer.mean(-2, keepdim=True), centre, norm))
+    return moments
+
+
+def _statistics(z: Responses) -> LayerStatistics:
+    """Mean and mean square norm of every layer."""
+    return tuple((mean, norm) for mean, _, norm in _moments(z))
