@@ -111,6 +111,30 @@ def test_two_ranks_are_one_process_with_their_cohorts(
     check_close(log_folder(run_folder, 3), log_folder(run_folder, 2))
 
 
+def test_two_ranks_take_the_rounds_of_one_process(
+    run_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if one process goes on with what they began; a cohort fails in each round of a step."""
+    options = [*OPTIONS, "--data.rounds.last=3", "--data.rounds.over=2"]
+    fit_on_two_ranks(*options, "--trainer.max_steps=2")
+    truncations = [line.split()[1:] for line in Path("all_reduces").read_text().splitlines()]
+    met = [int(times) > 0 for rank, times in truncations if rank == "1"]
+    assert met == [False, True, False, False, False, True], "one round, then two"
+    monkeypatch.setattr(MetaLightningModule, "training_step", poisoned_step)
+    lit_lul(*options, *ONE_RANK, "--ckpt_path=last")
+    lit_lul(*options, *ONE_RANK)
+    begun, whole = (log_folder(run_folder, run) for run in range(2))
+    check_close(begun, whole)
+    assert [row["train/cohort_restarts"] for row in metrics(whole)] == ["2.0"] * 2
+    counts = [
+        torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["loops"]["fit_loop"][
+            "epoch_loop.batch_progress"
+        ]["total"]
+        for run in (begun, whole)
+    ]
+    assert counts[0] == counts[1]
+
+
 def test_learners_of_labelled_examples_run_on_two_ranks(run_folder: Path) -> None:
     """MAML's gradient is computed within another; their mean is that of one process."""
     maml = [

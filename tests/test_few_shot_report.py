@@ -46,8 +46,8 @@ NETWORK: dict[str, Any] = {
 GLYPHS: dict[str, Any] = {"class_path": "GlyphTasks", "init_args": {"side": 8, "ways": [3]}}
 
 
-def write_run(name: str, learner: Learner, **source: Any) -> None:
-    """A folder as of a finished run."""
+def write_run(name: str, learner: Learner, rounds: int = 1, **source: Any) -> None:
+    """A folder as of a finished run, of 7 outer steps with 6 episodes each."""
     folder = Path("runs", name)
     (folder / "checkpoints").mkdir(parents=True)
     save_learner(learner, folder / "checkpoints" / "theta.safetensors")
@@ -55,7 +55,8 @@ def write_run(name: str, learner: Learner, **source: Any) -> None:
     values = {
         "trainer": {"max_steps": 7},
         "data": {
-            "sizes": {"cohorts": 2, "tasks": 3},
+            "sizes": {"cohorts": 2 // rounds, "tasks": 3},
+            **({"rounds": {"first": rounds, "last": rounds}} if rounds > 1 else {}),
             "validation_steps": 0 if isinstance(learner, PrototypicalNetwork) else 2,
             "sources": {"glyphs": glyphs, "other": {**GLYPHS, "init_args": {"weight": 0}}},
         },
@@ -71,7 +72,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_run("maml", MAML(MAMLSettings(**NETWORK)))
     write_run("sgd", MetaSGD(MetaSGDSettings(**NETWORK)))
     write_run("protonet", PrototypicalNetwork(StartSettings(**NETWORK)))
-    write_run("cactus", MAML(MAMLSettings(**NETWORK)), classes="clusters")
+    write_run("cactus", MAML(MAMLSettings(**NETWORK)), rounds=2, classes="clusters")
     runs = {n: f"runs/{n.lower()}" for n in ("MAML", "SGD", "ProtoNet", "CACTUs", "absent")}
     runs["Meta-SGD"] = runs.pop("SGD").replace("meta-", "")
     values = {

@@ -14,12 +14,14 @@ from lit_lul.learners import UnsupervisedUpdate, UpdateSettings
 from lit_lul.networks import MLPs
 from lit_lul.objectives.objective import Score
 from lit_lul.tasks.glyph_tasks import GlyphTasks
-from lit_lul.tasks.lengths import ProblemLength
+from lit_lul.tasks.lengths import ProblemLength, Rounds, UnrollLength
 from lit_lul.tasks.sizes import Sizes
+from lit_lul.tasks.weights import WeightSchedule
 from lit_lul.training.datamodule import TaskDataModule
 from lit_lul.training.gradient_sum import GradientSum
 from lit_lul.training.mean_theta import MeanTheta
 from lit_lul.training.module import MetaLightningModule
+from lit_lul.training.throughput import Throughput
 from lit_lul.trees import map_tensors, tensors_of
 
 
@@ -30,6 +32,9 @@ class Recorder(MetaLightningModule):
         super().__init__(UnsupervisedUpdate(UpdateSettings(**SMALL)), **settings)
         self.broken = broken
         self.seen: list[tuple[int, bool]] = []
+        self.families: list[list[str]] = []  # of the truncations of each outer step
+        self.gradients: list[Tensor] = []
+        self.hours_left: list[float] = []
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
         """Poison the state before a broken truncation."""
@@ -39,7 +44,20 @@ class Recorder(MetaLightningModule):
             self.cohorts[batch.cohort] = map_tensors(lambda t: t * torch.nan, start)
             batch = batch._replace(fresh=False)
         self.seen.append((batch.cohort, batch.cohort in self.cohorts and not batch.fresh))
+        if self.trainer.global_step == len(self.families):
+            self.families.append([])
+        self.families[-1].append(self._data.families[batch.family])
         super().training_step(batch, batch_idx)
+
+    def clip_gradients(self, *args: Any) -> None:
+        """Note the mean gradient."""
+        of = [p.grad.flatten() for p in self.learner.parameters() if p.grad is not None]
+        self.gradients.append(torch.cat(of))
+        super().clip_gradients(*args)
+
+    def _log(self, values: dict[str, Tensor]) -> None:
+        self.hours_left.append(values["train/hours_left"].item())
+        super()._log(values)
 
 
 SMALL: dict[str, Any] = {
@@ -50,18 +68,22 @@ SMALL: dict[str, Any] = {
 }
 
 
-def fit(module: MetaLightningModule, cohorts: int, outer_steps: int) -> Trainer:
+def fit(module: MetaLightningModule, cohorts: int, outer_steps: int, **changes: Any) -> Trainer:
     """Train a few outer steps in this process."""
+    settings: dict[str, Any] = {
+        "sources": {"glyphs": GlyphTasks(side=8, ways=[3])},
+        "problem_length": ProblemLength(100, 100, 1, 0),
+    }
     data = TaskDataModule(
         embedding_units=4,
-        sources={"glyphs": GlyphTasks(side=8, ways=[3])},
         sizes=Sizes(cohorts, tasks=2, batch_size=5, labels_per_class=2, draws=2),
         networks=MLPs((1, 1), (4, 4)),
-        problem_length=ProblemLength(100, 100, 1, 0),
+        **settings | changes,
     )
     trainer = Trainer(
         accelerator="cpu",
         max_steps=outer_steps,
+        log_every_n_steps=1,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -105,6 +127,53 @@ def test_non_finite_truncation_costs_its_cohort_alone() -> None:
     assert set(broken.cohorts) == {0, 1, 2}
     assert theta(broken).isfinite().all()
     assert not torch.equal(theta(broken), start)
+
+
+def test_rounds_step_with_the_mean_gradient_of_their_truncations() -> None:
+    def gradients(rounds: int, outer_steps: int) -> Tensor:
+        torch.manual_seed(0)
+        module = Recorder(set(), optimizer=lambda params: torch.optim.SGD(params, lr=0.0))
+        three = UnrollLength((3, 3), (3, 3))
+        settings = {"unroll_length": three, "rounds": Rounds(rounds, rounds)}
+        trainer = fit(module, 2, outer_steps, **settings)
+        assert trainer.global_step == outer_steps
+        assert module.seen == [(0, False), (1, False)] + [(0, True), (1, True)] * 3
+        return torch.stack(module.gradients)
+
+    single, double = gradients(1, 4), gradients(2, 2)
+    torch.testing.assert_close(double, (single[0::2] + single[1::2]) / 2)
+    assert not torch.allclose(double, single[0::2], rtol=0.01)
+
+
+def test_rounds_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Throughput, "lap", lambda self: (1.0, 1 / 3600))
+    module = Recorder(set())
+    trainer = fit(module, cohorts=2, outer_steps=4, rounds=Rounds(1, 3, 2))
+    assert [len(truncations) for truncations in module.families] == [2, 4, 6, 6]
+    assert len(module.gradients) == 4
+    assert module.hours_left == pytest.approx([16, 12, 6, 0]), "at a truncation in an hour"
+    assert trainer.num_training_batches == 18, "what the progress bar counts"
+    assert trainer.fit_loop.epoch_progress.current.completed == 1
+
+
+def test_failed_cohort_starts_anew_in_the_next_round() -> None:
+    module = Recorder({1})
+    fit(module, cohorts=2, outer_steps=1, rounds=Rounds(3, 3))
+    assert module.restarts == 1
+    assert module.seen == [(0, False), (1, True), (0, True), (1, False), (0, True), (1, True)]
+    assert module.gradients[0].isfinite().all()
+
+
+def test_mixture_changes_with_the_outer_step() -> None:
+    sources = {
+        name: GlyphTasks(side=8, ways=[3], weight=weight)
+        for name, weight in (("a", WeightSchedule(1, 0, 2)), ("b", WeightSchedule(0, 1, 2)))
+    }
+    module = Recorder(set())
+    fit(module, 4, 4, sources=sources, problem_length=ProblemLength(1, 1, 1, 0))
+    assert module.families[0] == ["a-3"] * 4
+    assert sorted(module.families[1]) == ["a-3"] * 2 + ["b-3"] * 2
+    assert module.families[2:] == [["b-3"] * 4] * 2
 
 
 def test_cohorts_with_large_gradients_are_clipped_alone() -> None:

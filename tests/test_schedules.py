@@ -1,11 +1,12 @@
-"""The curricula of appendix H.2."""
+"""The curricula of appendix H.2, rounds, and weights."""
 
 import numpy as np
 import pytest
 import torch
 
 from lit_lul.errors import InvalidInput
-from lit_lul.tasks.lengths import ProblemLength, UnrollLength
+from lit_lul.tasks.lengths import ProblemLength, Rounds, UnrollLength
+from lit_lul.tasks.weights import THE_END, WeightSchedule, is_drawn, weight_at
 from lit_lul.training.schedules import PiecewiseConstantLR
 
 RNG = np.random.default_rng
@@ -47,6 +48,27 @@ def test_log_uniform_problem_lengths_have_a_moving_upper_bound(
     assert np.median(drawn) == pytest.approx(np.sqrt(30 * longest), rel=0.05)
 
 
+def test_rounds_move_and_are_counted() -> None:
+    assert [Rounds().at(step) for step in (0, 9)] == [1, 1]
+    assert [Rounds(last=4).at(step) for step in (0, 9)] == [4, 4]
+    for rounds, expected in (
+        (Rounds(1, 4, 6), [1, 2, 2, 2, 3, 4, 4, 4]),
+        (Rounds(3, 1, 2), [3, 2, 1, 1, 1, 1, 1, 1]),
+    ):
+        assert [rounds.at(step) for step in range(8)] == expected
+        assert [rounds.before(step) for step in range(9)] == [sum(expected[:n]) for n in range(9)]
+
+
+def test_weights_move() -> None:
+    weight = WeightSchedule(0.8, 0.2, 300) / 2
+    steps = (0, 100, 300, THE_END)
+    assert [weight_at(weight, step) for step in steps] == pytest.approx([0.4, 0.3, 0.1, 0.1])
+    assert [weight_at(0.7, step) for step in steps] == [0.7] * 4
+    assert [is_drawn(number) for number in (0.0, 0.1)] == [False, True]
+    moving = [WeightSchedule(first, last, 9) for first, last in ((0, 0), (0, 1), (1, 0))]
+    assert [is_drawn(schedule) for schedule in moving] == [False, True, True]
+
+
 def test_learning_rate_of_the_paper() -> None:
     optimizer = torch.optim.Adam([torch.zeros(1, requires_grad=True)], lr=3e-4)
     schedule = PiecewiseConstantLR(optimizer, [2, 4], [1 / 3, 1 / 15])
@@ -66,5 +88,9 @@ def test_bad_schedules_are_named() -> None:
         ProblemLength(first=0)
     with pytest.raises(InvalidInput, match="distribution 'uniform': expected one of normal, log"):
         ProblemLength(distribution="uniform")  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput, match="rounds from 0 to 2 over 5 outer"):
+        Rounds(0, 2, 5)
+    with pytest.raises(InvalidInput, match="rounds from 1 to 2 over -5 "):
+        Rounds(1, 2, -5)
     with pytest.raises(InvalidInput, match=r"milestones \[4, 2\]"):
         PiecewiseConstantLR(optimizer, [4, 2], [0.1, 0.1])

@@ -16,13 +16,14 @@ from lit_lul.networks import MLP, MLPs
 from lit_lul.tasks.balance import strata
 from lit_lul.tasks.class_tasks import ClassTasks, distinct
 from lit_lul.tasks.glyph_tasks import GlyphTasks
-from lit_lul.tasks.lengths import ProblemLength, UnrollLength
+from lit_lul.tasks.lengths import ProblemLength, Rounds, UnrollLength
 from lit_lul.tasks.plan import Plan
 from lit_lul.tasks.sizes import Sizes
-from lit_lul.tasks.source import STEPS_AT_ONCE, Seeds, TaskSource
+from lit_lul.tasks.source import STEPS_AT_ONCE, Seeds, Source, TaskSource
 from lit_lul.tasks.stream import TaskStream
 from lit_lul.tasks.synthetic_tasks import SyntheticTasks
 from lit_lul.tasks.transforms import ExampleMask, Inversion, Permutation, Placement
+from lit_lul.tasks.weights import Weight, WeightSchedule
 from lit_lul.training.datamodule import TaskDataModule
 from lit_lul.training.truncations import realise
 from lit_lul.trees import tensors_of
@@ -154,6 +155,31 @@ def test_cohorts_of_an_outer_step_take_as_many_inner_steps(images: ImageSet) -> 
     assert set(steps) == {2, 3, 4}
 
 
+def test_rounds_of_an_outer_step_draw_their_inner_steps_anew(images: ImageSet) -> None:
+    taken = plans(make_stream(images, rounds=Rounds(2, 2)), 60)
+    assert [plan.cohort for plan in taken] == [0, 1, 2] * 20
+    turns = [(plan.after.outer_step, plan.after.turn) for plan in taken if plan.after]
+    assert turns[:7] == [(0, 1), (0, 2), (0, 3), (0, 4), (0, 5), (1, 0), (1, 1)]
+    steps = [steps_of(plan) for plan in taken]
+    assert steps[0::3] == steps[1::3] == steps[2::3]
+    assert steps[0::6] != steps[3::6]
+    single = [steps_of(plan) for plan in plans(make_stream(images), 30)]
+    assert steps[0::6] == single[0::3], "the first round is that of an outer step of one"
+
+
+@pytest.mark.parametrize(("now", "further"), [(Rounds(), 1), (Rounds(3, 3), 4), (Rounds(4, 4), 7)])
+def test_outer_step_resumed_with_other_rounds_ends_with_a_round(
+    images: ImageSet, now: Rounds, further: int
+) -> None:
+    stream = make_stream(images, rounds=Rounds(3, 3))
+    stream.used(plans(stream, 5)[-1])
+    resumed = make_stream(images, rounds=now)
+    resumed.load_state_dict(stream.state_dict())
+    taken = plans(resumed, further + 1)
+    assert [plan.cohort for plan in taken] == [(5 + n) % 3 for n in range(further + 1)]
+    assert [plan.after.outer_step for plan in taken if plan.after] == [0] * (further - 1) + [1] * 2
+
+
 @pytest.mark.parametrize("total", [1, 2, 3, 6, 12, 15])
 def test_strata_cover_every_pair_of_choices_once(total: int) -> None:
     quantiles = (np.arange(60) + 0.5) / 60
@@ -188,6 +214,25 @@ def test_families_have_their_shares(images: ImageSet) -> None:
     assert set(counts) == {"grey-3", "grey-5", "colour-3"}
     shares = [counts[name] / 900 for name in ("grey-3", "grey-5", "colour-3")]
     np.testing.assert_allclose(shares, [0.4, 0.4, 0.2], atol=0.05)
+
+
+def test_families_have_their_shares_of_the_outer_step(images: ImageSet) -> None:
+    grey, colour = sources(images)
+    fading = ClassTasks("grey", images, range(7), [3, 5], WeightSchedule(8.0, 0.0, 150), [])
+    once = ProblemLength(1, 1, 1, 0)
+    stream = make_stream(images, sources=[fading, colour], problem_length=once)
+    names = [stream.families[plan.family] for plan in plans(stream, 900)]
+    weights = 8 * (1 - np.arange(150) / 150)
+    for first in (0, 75):
+        found = Counter(names[3 * first :][:225])
+        expected = (weights / (weights + 2))[first:][:75].mean()
+        assert (found["grey-3"] + found["grey-5"]) / 225 == pytest.approx(expected, abs=0.05)
+    assert set(names[450:]) == {"colour-3"}
+    rolled_out = {stream.families[plan.family] for plan in stream.rollouts(0, 1, [0, 1, 2] * 5)}
+    assert rolled_out == {"colour-3"}, "rollouts have the weights of the end"
+    grey.families = [family._replace(weight=0.0) for family in grey.families]
+    without = make_stream(images, sources=[grey, colour], problem_length=once)
+    assert {without.families[plan.family] for plan in plans(without, 9)} == {"colour-3"}
 
 
 def test_examples_belong_to_their_classes(images: ImageSet) -> None:
@@ -327,6 +372,13 @@ def test_training_never_sees_held_out_characters() -> None:
     assert {*letters.pool} <= {*training.pool}
 
 
+def mixture(weight: Weight) -> None:
+    """Load characters of this weight, and others without held-out classes, without weight."""
+    others = GlyphTasks(side=8, characters="letters", weight=0)
+    sources: dict[str, Source] = {"glyphs": GlyphTasks(side=8, weight=weight), "letters": others}
+    TaskDataModule(sources=sources).prepare_data()
+
+
 @pytest.mark.parametrize(
     ("make", "culprit"),
     [
@@ -337,6 +389,11 @@ def test_training_never_sees_held_out_characters() -> None:
         (lambda _: MLPs(activation="gelu"), "gelu"),
         (lambda _: GlyphTasks(ways=[1]), "ways"),
         (lambda _: GlyphTasks(held_out=2), "held_out"),
+        (lambda _: GlyphTasks(weight=-1), "weight -1: expected zero or more"),
+        (lambda _: GlyphTasks(weight=WeightSchedule(1, -2, 3)), "last=-2, over=3.: expected zero"),
+        (lambda _: mixture(WeightSchedule(0, 1, 3)), "one with weight at outer step 0"),
+        (lambda _: mixture(WeightSchedule(1, 0, 3)), "held-out classes, with weight at the end"),
+        (lambda _: mixture(0), "one with weight at outer step 0"),
         (lambda _: GlyphTasks(side=8, held_out=0.0).load("glyphs", None), "0 to draw"),
         (lambda _: TaskDataModule(validation_steps=-1), "validation_steps"),
     ],

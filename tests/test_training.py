@@ -2,12 +2,14 @@
 
 import csv
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -110,6 +112,24 @@ def test_settings_of_the_command_line_are_stored_with_theta_and_win(run_folder: 
         with pytest.raises(InvalidInput, match=r"last\.ckpt.*growth.*0\.5.*0\.25") as raised:
             lit_lul(*options, f"{growth}=0.25")
         assert "\n" not in str(raised.value)
+
+
+def test_weights_are_numbers_or_schedules(run_folder: Path) -> None:
+    moving = {"first": 0.5, "last": 1.0, "over": 3}
+    source = {"glyphs": {"init_args": {"weight": moving}}}
+    values = {"base": "tiny.yaml", "data": {"sources": source}}
+    OmegaConf.save(OmegaConf.create(values), "moving.yaml")
+    weight = "--data.sources.glyphs.init_args.weight"
+    for run, (options, expected) in enumerate(
+        (
+            ([], moving),
+            ([f"{weight}.last=0.25"], moving | {"last": 0.25}),
+            ([f"{weight}=0.25"], 0.25),
+        )
+    ):
+        lit_lul("fit", "--config=moving.yaml", NO_CURVES, "--trainer.max_steps=1", *options)
+        config = yaml.safe_load((log_folder(run_folder, run) / "config.yaml").read_text())
+        assert config["data"]["sources"]["glyphs"]["init_args"]["weight"] == expected
 
 
 def test_theta_of_another_class_is_refused(last: Path) -> None:
@@ -231,6 +251,41 @@ def test_killed_run_goes_on_exactly(run_folder: Path) -> None:
     same_theta(killed, whole)
 
 
+def test_run_goes_on_exactly_in_the_middle_of_an_outer_step(run_folder: Path) -> None:
+    """Where `trainer.max_time` ends it, in the second of three rounds."""
+    moving = ["--data.rounds.last=3", "--data.rounds.over=2", "--trainer.limit_val_batches=0"]
+    options = [*FIT, *moving, "--checkpoint.every_n_outer_steps=1000"]
+    step = MetaLightningModule.training_step
+
+    def stopping(self: MetaLightningModule, batch: Any, batch_idx: int) -> None:
+        step(self, batch, batch_idx)
+        self.trainer.should_stop = batch_idx == 2 + 4 + 3 - 1
+
+    with mock.patch.object(MetaLightningModule, "training_step", stopping):
+        lit_lul(*options)
+    stopped, whole, changed = (log_folder(run_folder, run) for run in range(3))
+    checkpoint = torch.load(stopped / "checkpoints" / "last.ckpt", weights_only=True)
+    assert (checkpoint["global_step"], checkpoint["turn"]) == (2, 3)
+    shutil.copytree(stopped, run_folder / "stopped")
+    lit_lul(*options, "--ckpt_path=last")
+    lit_lul(*options)
+    assert metrics(stopped) == metrics(whole)
+    same_theta(stopped, whole)
+    assert truncations(stopped) == truncations(whole) == 2 + 4 + 6 + 6
+    shutil.move(run_folder / "stopped", changed)
+    lit_lul(*options, "--data.rounds.last=1", "--ckpt_path=last")
+    assert losses(changed)[:2] == losses(whole)[:2]
+    assert len(losses(changed)) == 4
+    assert truncations(changed) == 4 * 2, "as if it had always been one round"
+
+
+def truncations(folder: Path) -> int:
+    """Lightning's count of truncations at the end of a run."""
+    checkpoint = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+    return int(progress["total"]["completed"])
+
+
 def test_failed_resume_loses_no_log(last: Path) -> None:
     log = log_folder(Path()) / "metrics.csv"
     before = log.read_bytes()
@@ -268,7 +323,8 @@ def test_means_of_theta_are_kept(last: Path) -> None:
 
 def test_weights_of_the_mixture_may_change_on_resume(last: Path) -> None:
     resume = [*FIT, "--ckpt_path=last", "--trainer.max_steps=5"]
-    lit_lul(*resume, "--data.sources.glyphs.weight=0.5")
+    for weight in ("0.5", "{first: 0.5, last: 0.2, over: 9}"):
+        lit_lul(*resume, f"--data.sources.glyphs.weight={weight}")
     for changed in ("ways=[4]", "transforms=[{class_path: Permutation}]"):
         setting = f"--data.sources.glyphs.{changed}"
         with pytest.raises(InvalidInput, match=rf"data\.sources\.glyphs\.{changed[:4]}"):

@@ -18,7 +18,7 @@ from lit_lul.networks.mlp import MLP
 from lit_lul.networks.network import Network
 from lit_lul.precision import full_precision
 
-FLOOR = 0.1
+FLOOR = 0.2
 """Added to the standard deviations of inputs, relative to their root mean square, that they are
 divided by."""
 

@@ -18,6 +18,7 @@ from lit_lul.tasks.transforms import Transform
 from lit_lul.tasks.transforms.pipeline import Pipeline, Targets
 from lit_lul.tasks.transforms.transform import Tasks
 from lit_lul.tasks.unlabelled import draw_members
+from lit_lul.tasks.weights import Weight
 from lit_lul.trees import Tree
 
 
@@ -43,7 +44,7 @@ class ClassTasks(TaskSource):
         images: ImageSet,
         pool: Sequence[int] | np.ndarray,
         ways: Sequence[int],
-        weight: float,
+        weight: Weight,
         transforms: Sequence[Transform],
     ) -> None:
         if len(pool) < max(ways):

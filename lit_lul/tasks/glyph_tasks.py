@@ -14,6 +14,7 @@ from lit_lul.tasks.clusters import Clusters
 from lit_lul.tasks.label_free import ClassesFrom, training_tasks
 from lit_lul.tasks.source import Source, check_mixture
 from lit_lul.tasks.transforms import Transform
+from lit_lul.tasks.weights import Weight
 
 SpecialCharacters = Literal["letters", "mathematics", "currency"]
 SPECIAL: tuple[SpecialCharacters, ...] = ("letters", "mathematics", "currency")
@@ -30,8 +31,8 @@ class GlyphTasks(Source):
 
     side: int = 14
     """Height and width of the images, in pixels (H.1.1)."""
-    weight: float = 1.0
-    """Share of these tasks, relative to the weights of the other sources."""
+    weight: Weight = 1.0
+    """Share of these tasks, relative to the weights of the other sources; it may move."""
     ways: list[int] = field(default_factory=lambda: [10, 13, 14, 17, 20, 30])
     """Numbers of classes of a task, equally frequent; classes are drawn at random."""
     characters: Literal["all", "letters", "mathematics", "currency"] = "all"

@@ -10,6 +10,7 @@ from lit_lul.tasks.clusters import Clusters
 from lit_lul.tasks.label_free import ClassesFrom, training_tasks
 from lit_lul.tasks.source import Source, check_mixture
 from lit_lul.tasks.transforms import Transform
+from lit_lul.tasks.weights import Weight
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,8 @@ class ImageTasks(Source):
     validation_split: str | None = None
     """Split whose images of the same classes are for validation; null for none, or for the classes
     of `images.leave_out`."""
-    weight: float = 1.0
-    """Share of these tasks, relative to the weights of the other sources."""
+    weight: Weight = 1.0
+    """Share of these tasks, relative to the weights of the other sources; it may move."""
     transforms: list[Transform] = field(default_factory=list)
     """Transforms of the inputs, in this order."""
     classes: ClassesFrom = "labels"

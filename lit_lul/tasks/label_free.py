@@ -20,6 +20,7 @@ from lit_lul.tasks.clusters import Clusters
 from lit_lul.tasks.sizes import ProblemSizes
 from lit_lul.tasks.transforms import Transform
 from lit_lul.tasks.transforms.pipeline import Targets
+from lit_lul.tasks.weights import Weight
 from lit_lul.trees import Tree
 
 ClassesFrom = Literal["labels", "clusters", "instances", "random"]
@@ -35,7 +36,7 @@ def training_tasks(
     images: ImageSet,
     pool: np.ndarray,
     ways: Sequence[int],
-    weight: float,
+    weight: Weight,
     transforms: Sequence[Transform],
 ) -> ClassTasks:
     """The training tasks of a source.
@@ -94,7 +95,7 @@ class ClusterTasks(ClassTasks):
         images: Tensor,
         clusters: Clusters,
         ways: Sequence[int],
-        weight: float,
+        weight: Weight,
         transforms: Sequence[Transform],
     ) -> None:
         members = clusters.partition(images)  # (partitions, n)
@@ -156,7 +157,7 @@ class InstanceTasks(ClassTasks):
         name: str,
         images: Tensor,
         ways: Sequence[int],
-        weight: float,
+        weight: Weight,
         transforms: Sequence[Transform],
         several: bool,
     ) -> None:

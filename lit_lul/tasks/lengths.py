@@ -1,4 +1,4 @@
-"""Lengths of truncations and of inner problems as functions of the outer step (appendix H.2)."""
+"""Lengths of truncations and inner problems (H.2), and rounds, as functions of the outer step."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -6,6 +6,12 @@ from typing import Literal, get_args
 import numpy as np
 
 from lit_lul.errors import InvalidInput
+
+
+def moved(first: float, last: float, over: int, outer_step: float) -> float:
+    """What moves linearly from `first` at outer step 0 to `last` from outer step `over` on."""
+    done = min(1.0, outer_step / over) if over > 0 else 1.0
+    return first + done * (last - first)
 
 
 @dataclass
@@ -32,8 +38,10 @@ class UnrollLength:
 
     def sample(self, outer_step: int, rng: np.random.Generator) -> int:
         """Draw U, the inner steps of one truncation."""
-        done = min(1.0, outer_step / self.over) if self.over > 0 else 1.0
-        low, high = (round(a + done * (b - a)) for a, b in zip(self.first, self.last, strict=True))
+        low, high = (
+            round(moved(first, last, self.over, outer_step))
+            for first, last in zip(self.first, self.last, strict=True)
+        )
         return int(rng.integers(low, high, endpoint=True))
 
 
@@ -72,9 +80,42 @@ class ProblemLength:
 
     def sample(self, outer_step: int, rng: np.random.Generator) -> int:
         """Draw the inner steps of one inner problem, one or more."""
-        done = min(1.0, outer_step / self.over) if self.over > 0 else 1.0
-        moving = self.first + done * (self.last - self.first)
+        moving = moved(self.first, self.last, self.over, outer_step)
         if self.distribution == "log-uniform":
             logarithm = rng.uniform(np.log(self.first), np.log(moving))
             return max(1, round(float(np.exp(logarithm))))
         return max(1, round(rng.normal(moving, self.spread * moving)))
+
+
+@dataclass
+class Rounds:
+    """Truncations that an outer step takes of every cohort in flight, a number that moves linearly.
+
+    More rounds make a larger meta-batch of the same cohorts, and a more exact gradient.
+
+    Raises:
+        InvalidInput: for fewer than one round, or a negative number of outer steps.
+    """
+
+    first: int = 1
+    """Rounds at outer step 0."""
+    last: int = 1
+    """Rounds from outer step `over` on."""
+    over: int = 0
+    """Outer steps from `first` to `last`; in between, numbers are rounded."""
+
+    def __post_init__(self) -> None:
+        if min(self.first, self.last) < 1 or self.over < 0:
+            raise InvalidInput(
+                f"rounds from {self.first} to {self.last} over {self.over} outer steps: "
+                "expected one or more rounds, over zero or more outer steps"
+            )
+
+    def at(self, outer_step: int) -> int:
+        """The rounds of an outer step."""
+        return round(moved(self.first, self.last, self.over, outer_step))
+
+    def before(self, outer_step: int) -> int:
+        """The rounds of all earlier outer steps together."""
+        moving = sum(map(self.at, range(min(outer_step, self.over))))
+        return moving + self.last * max(0, outer_step - self.over)

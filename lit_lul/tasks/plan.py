@@ -31,7 +31,7 @@ class StreamState:
 
     outer_step: int = 0
     turn: int = 0
-    """Cohorts whose truncation of this outer step is done."""
+    """Truncations of this outer step that are done, in all its rounds."""
     slots: list[Slot] = field(default_factory=list)
 
     def copy(self) -> "StreamState":

@@ -13,6 +13,7 @@ from lit_lul.errors import InvalidInput
 from lit_lul.objectives.objective import Labelled
 from lit_lul.tasks.sizes import ProblemSizes
 from lit_lul.tasks.source import Batches, Family, Seeds, Source, TaskSource
+from lit_lul.tasks.weights import Weight, check_weight
 from lit_lul.trees import Tree
 
 
@@ -28,7 +29,7 @@ class QuadraticFunctions(TaskSource):
         weight: of all families together.
     """
 
-    def __init__(self, name: str, dimensions: list[int], weight: float) -> None:
+    def __init__(self, name: str, dimensions: list[int], weight: Weight) -> None:
         share = weight / len(dimensions)
         self.families = [Family(f"{name}-{n}", 0, share, n) for n in dimensions]
 
@@ -64,14 +65,13 @@ class QuadraticTasks(Source):
 
     dimensions: list[int] = field(default_factory=lambda: [10])
     """Numbers of dimensions, equally frequent."""
-    weight: float = 1.0
-    """Share of these tasks, relative to the weights of the other sources."""
+    weight: Weight = 1.0
+    """Share of these tasks, relative to the weights of the other sources; it may move."""
 
     def __post_init__(self) -> None:
         if not self.dimensions or min(self.dimensions) < 1:
             raise InvalidInput(f"quadratic dimensions {self.dimensions}: expected one or more")
-        if self.weight < 0:
-            raise InvalidInput(f"quadratic weight {self.weight}: expected zero or more")
+        check_weight("quadratic", self.weight)
 
     def load(self, name: str, data_root: str | None) -> tuple[QuadraticFunctions, TaskSource]:
         """The functions of training and of validation: other draws."""

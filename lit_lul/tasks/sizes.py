@@ -44,9 +44,9 @@ class Sizes:
     """
 
     cohorts: int = 8
-    """Cohorts in flight on every rank; an outer step takes one truncation of each."""
+    """Cohorts in flight on every rank; a round takes one truncation of each."""
     tasks: int = 32
-    """T, tasks of a cohort; cohorts × tasks × ranks is the meta-batch (256 in H.2)."""
+    """T, tasks of a cohort; rounds × cohorts × tasks × ranks is the meta-batch (256 in H.2)."""
     batch_size: Bounds = 128
     """B, unlabelled examples per task and inner step: a number or bounds."""
     labels_per_class: Bounds = 10

@@ -14,6 +14,7 @@ from lit_lul.errors import InvalidInput
 from lit_lul.learners.learner import Batch
 from lit_lul.objectives.objective import Labelled
 from lit_lul.tasks.sizes import ProblemSizes
+from lit_lul.tasks.weights import Weight, check_weight
 from lit_lul.trees import Tree
 
 STEPS_AT_ONCE = 8
@@ -26,7 +27,7 @@ class Family(NamedTuple):
     name: str
     ways: int
     """Classes of one task, or the most that it may have."""
-    weight: float
+    weight: Weight
     """Share of the cohorts, relative to the weights of all other families."""
     inputs: int
     """N_0."""
@@ -109,7 +110,7 @@ def one_hot(members: Tensor, ways: int) -> Tensor:
 class Source(ABC):
     """Configuration of a task source: a dataclass whose `weight` is its share of the cohorts."""
 
-    weight: float
+    weight: Weight
 
     @abstractmethod
     def load(self, name: str, data_root: str | None) -> tuple[TaskSource, TaskSource | None]:
@@ -124,7 +125,7 @@ class Source(ABC):
         """
 
 
-def check_mixture(what: str, ways: Sequence[int], weight: float) -> None:
+def check_mixture(what: str, ways: Sequence[int], weight: Weight) -> None:
     """Check the settings that all sources of classes have.
 
     Raises:
@@ -132,5 +133,4 @@ def check_mixture(what: str, ways: Sequence[int], weight: float) -> None:
     """
     if not ways or min(ways) < 2:
         raise InvalidInput(f"{what} ways {list(ways)}: expected numbers of two or more")
-    if weight < 0:
-        raise InvalidInput(f"{what} weight {weight}: expected zero or more")
+    check_weight(what, weight)

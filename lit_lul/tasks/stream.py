@@ -2,8 +2,8 @@
 
 A cohort is T tasks of one family, network and age, which advance together. Everything random about
 a truncation is determined by (seed, cohort, generation, truncation), and the number of its inner
-steps by (seed, outer step). So a run resumes from a few integers per cohort, ranks differ only by
-their cohorts, and all cohorts of an outer step take the same number of inner steps.
+steps by (seed, outer step, round). So a run resumes from a few integers per cohort, ranks differ
+only by their cohorts, and all cohorts of a round take the same number of inner steps.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,10 +14,11 @@ import numpy as np
 
 from lit_lul.networks.network import Networks
 from lit_lul.tasks.balance import Stratum, strata
-from lit_lul.tasks.lengths import ProblemLength, UnrollLength
+from lit_lul.tasks.lengths import ProblemLength, Rounds, UnrollLength
 from lit_lul.tasks.plan import Plan, Slot, StreamState
 from lit_lul.tasks.sizes import Sizes
 from lit_lul.tasks.source import Family, Seeds, TaskSource
+from lit_lul.tasks.weights import THE_END, weight_at
 
 _LENGTH, _TASKS, _TRUNCATION, _STEPS, _COHORT, _SIZES = 1, 2, 3, 4, 5, 6
 """Purposes of random generators; part of their seeds."""
@@ -36,6 +37,7 @@ class TaskStream:
         seed: determines everything random.
         rank: rank of this stream.
         world: number of ranks, each with `sizes.cohorts` cohorts.
+        rounds: truncations of each cohort in an outer step, as a function of the outer step.
     """
 
     def __init__(
@@ -49,9 +51,11 @@ class TaskStream:
         seed: int,
         rank: int = 0,
         world: int = 1,
+        rounds: Rounds = Rounds(),
     ) -> None:
         self.sizes, self.networks, self.embedding_units = sizes, networks, embedding_units
         self.unroll_length, self.problem_length = unroll_length, problem_length
+        self.rounds = rounds
         self.seed, self.first_cohort = seed, rank * sizes.cohorts
         self.strata = strata(world * sizes.cohorts)
         every = [(source, family) for source in sources for family in source.families]
@@ -62,15 +66,20 @@ class TaskStream:
         self.state = StreamState()
 
     def __iter__(self) -> Iterator[Plan]:
-        """Plan truncations from `state` on; call `used` for each that is part of the run."""
-        state = self.state
+        """Plan truncations from `state` on; call `used` for each that is part of the run.
+
+        An outer step ends with a round, also where a resumed run was further in it than `rounds`.
+        """
+        state, cohorts = self.state, self.sizes.cohorts
         while True:
             state = state.copy()
-            state.slots = state.slots or [Slot() for _ in range(self.sizes.cohorts)]
-            cohort = self.first_cohort + state.turn
-            plan = self._advance(state.slots[state.turn], cohort, state.outer_step)
-            completed, state.turn = divmod(state.turn + 1, self.sizes.cohorts)
-            state.outer_step += completed
+            state.slots = state.slots or [Slot() for _ in range(cohorts)]
+            rounds_done, place = divmod(state.turn, cohorts)
+            cohort = self.first_cohort + place
+            plan = self._advance(state.slots[place], cohort, state.outer_step, rounds_done)
+            state.turn += 1
+            if place == cohorts - 1 and rounds_done + 1 >= self.rounds.at(state.outer_step):
+                state.turn, state.outer_step = 0, state.outer_step + 1
             plan.after = state
             yield plan
 
@@ -90,7 +99,7 @@ class TaskStream:
             slots = slots[self.first_cohort :][: self.sizes.cohorts]
         self.state = StreamState(state_dict["outer_step"], state_dict["turn"], slots)
 
-    def _advance(self, slot: Slot, cohort: int, outer_step: int) -> Plan:
+    def _advance(self, slot: Slot, cohort: int, outer_step: int, rounds_done: int) -> Plan:
         fresh = not 0 < slot.age < slot.length or slot.family not in self.families
         if fresh:
             slot.generation, slot.truncation, slot.age = slot.generation + 1, 0, 0
@@ -99,8 +108,9 @@ class TaskStream:
             if slot.generation == 0:  # start within the first problem, so that ages differ at once
                 slot.length = max(1, round(slot.length * rng.random()))
             rng = self._rng(cohort, slot.generation, _COHORT)
-            slot.family = self.sample_family(self.strata[cohort], rng)
-        steps = self.unroll_length.sample(outer_step, self._rng(0, outer_step, _STEPS))
+            slot.family = self.sample_family(self.strata[cohort], rng, outer_step)
+        rng = self._rng(rounds_done, outer_step, _STEPS)
+        steps = self.unroll_length.sample(outer_step, rng)
         problem = [self.seed, cohort, slot.generation]
         seeds = Seeds([*problem, _TASKS], [*problem, _TRUNCATION, slot.truncation])
         plan = self.plan(cohort, slot.family, steps, seeds, fresh, slot.age)
@@ -139,19 +149,28 @@ class TaskStream:
         )
 
     def rollouts(self, seed: int, steps: int, cohorts: Iterable[int]) -> Iterator[Plan]:
-        """Plan one truncation of `steps` inner steps for each of some cohorts, from new states."""
+        """Plan one truncation of `steps` inner steps for each of some cohorts, from new states.
+
+        Families have the weights of the end of training.
+        """
         for cohort in cohorts:
             rng = np.random.default_rng([seed, cohort])
             family = self.sample_family(self.strata[cohort], rng)
             seeds = Seeds([seed, cohort, _TASKS], [seed, cohort, _TRUNCATION])
             yield self.plan(cohort, family, steps, seeds)
 
-    def sample_family(self, stratum: Stratum, rng: np.random.Generator) -> str:
-        """Draw a family within a stratum's quantiles, of families sorted by number of inputs."""
-        weights = np.array([family.weight for _, family in self._choices])[self._by_inputs]
-        shares = weights.cumsum() / weights.sum()
+    def sample_family(
+        self, stratum: Stratum, rng: np.random.Generator, outer_step: float = THE_END
+    ) -> str:
+        """Draw a family within a stratum's quantiles, of families sorted by number of inputs.
+
+        Families have their weights of the outer step; one without weight is not drawn.
+        """
+        weights = np.array([weight_at(family.weight, outer_step) for _, family in self._choices])
+        drawn = self._by_inputs[weights[self._by_inputs] > 0]
+        shares = weights[drawn].cumsum() / weights[drawn].sum()
         place = int((shares[:-1] <= rng.uniform(*stratum.family)).sum())
-        return self.families[int(self._by_inputs[place])]
+        return self.families[int(drawn[place])]
 
     def _rng(self, *key: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, *key])

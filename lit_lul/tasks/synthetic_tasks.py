@@ -20,6 +20,7 @@ from lit_lul.tasks.class_tasks import distinct, labelled_sides
 from lit_lul.tasks.sizes import ProblemSizes
 from lit_lul.tasks.source import Batches, Family, Seeds, Source, TaskSource, check_mixture, one_hot
 from lit_lul.tasks.unlabelled import draw_members
+from lit_lul.tasks.weights import Weight
 from lit_lul.trees import Tree
 
 POOL = 2
@@ -38,7 +39,7 @@ class WorldTasks(TaskSource):
         weight: of all families together.
     """
 
-    def __init__(self, name: str, inputs: list[int], ways: tuple[int, int], weight: float) -> None:
+    def __init__(self, name: str, inputs: list[int], ways: tuple[int, int], weight: Weight) -> None:
         self.ways = ways
         share = weight / len(inputs)
         self.families = [Family(f"{name}-{n}", ways[1], share, n) for n in inputs]
@@ -114,8 +115,8 @@ class SyntheticTasks(Source):
             negative weight.
     """
 
-    weight: float = 1.0
-    """Share of these tasks, relative to the weights of the other sources."""
+    weight: Weight = 1.0
+    """Share of these tasks, relative to the weights of the other sources; it may move."""
     inputs: list[int] = field(default_factory=lambda: [16, 32, 64, 128, 196, 400, 784])
     """Numbers of inputs, equally frequent."""
     ways: tuple[int, int] = (2, 30)

@@ -9,9 +9,10 @@ from lightning import LightningDataModule
 from lit_lul.errors import InvalidInput
 from lit_lul.networks import MLPs, Networks
 from lit_lul.tasks import GlyphTasks, Source, TaskSource
-from lit_lul.tasks.lengths import ProblemLength, UnrollLength
+from lit_lul.tasks.lengths import ProblemLength, Rounds, UnrollLength
 from lit_lul.tasks.sizes import Sizes
 from lit_lul.tasks.stream import TaskStream
+from lit_lul.tasks.weights import THE_END, is_drawn, weight_at
 from lit_lul.training.loaders import Item, RolloutLoader, StreamLoader
 from lit_lul.training.truncations import CohortTruncation, realise
 
@@ -22,8 +23,9 @@ ROLLOUT_SEED = {"validate": 1, "test": 2}
 class TaskDataModule(LightningDataModule):
     """Lightning's datamodule: truncations of cohorts of tasks, from any number of sources.
 
-    An outer step takes one truncation of every cohort in flight, in turn, on every rank.
-    Validation and test roll out new cohorts of characters and classes that training never sees.
+    A round takes one truncation of every cohort in flight, in turn, on every rank; an outer step
+    has one round or more. Validation and test roll out new cohorts of characters and classes that
+    training never sees, of sources with their weights at the end of training.
 
     Args:
         embedding_units: E, units of the networks' top layer; the learner's own.
@@ -35,6 +37,7 @@ class TaskDataModule(LightningDataModule):
         networks: networks that cohorts draw from.
         unroll_length: inner steps of a truncation, as a function of the outer step.
         problem_length: inner steps of a cohort's life, as a function of the outer step.
+        rounds: truncations of each cohort in an outer step, as a function of the outer step.
         validation_cohorts: cohorts that validation and test roll out.
         validation_steps: inner steps of these rollouts; 0 for a learner that needs none.
 
@@ -52,6 +55,7 @@ class TaskDataModule(LightningDataModule):
         networks: Networks = MLPs(),
         unroll_length: UnrollLength = UnrollLength(),
         problem_length: ProblemLength = ProblemLength(),
+        rounds: Rounds = Rounds(),
         validation_cohorts: int = 4,
         validation_steps: int = 50,
     ) -> None:
@@ -69,6 +73,7 @@ class TaskDataModule(LightningDataModule):
             networks,
         )
         self.unroll_length, self.problem_length = unroll_length, problem_length
+        self.rounds = rounds
         self.validation_cohorts, self.validation_steps = validation_cohorts, validation_steps
 
     def prepare_data(self) -> None:
@@ -100,7 +105,12 @@ class TaskDataModule(LightningDataModule):
             seed,
             rank,
             world,
+            self.rounds,
         )
+
+    def truncations(self, outer_steps: int) -> int:
+        """Truncations that one rank takes in the first outer steps."""
+        return self.rounds.before(outer_steps) * self.sizes.cohorts
 
     def train_dataloader(self) -> StreamLoader:
         """The stream of truncations, endless or as long as the trainer's outer steps."""
@@ -108,7 +118,7 @@ class TaskDataModule(LightningDataModule):
         assert trainer is not None, "set by the trainer"
         rank, world = trainer.global_rank, trainer.world_size
         stream = self.stream(self.training, seed=self.seed, rank=rank, world=world)
-        length = trainer.max_steps * self.sizes.cohorts if trainer.max_steps > 0 else None
+        length = self.truncations(trainer.max_steps) if trainer.max_steps > 0 else None
         self._loader = StreamLoader(stream, length)
         return self._loader
 
@@ -132,7 +142,7 @@ class TaskDataModule(LightningDataModule):
             f"data.sources.{name}.{setting}": str(value)
             for name, source in self.sources.items()
             for setting, value in vars(source).items()
-            if source.weight > 0 and setting != "weight"
+            if is_drawn(source.weight) and setting != "weight"
         }
 
     def transfer_batch_to_device(
@@ -159,14 +169,16 @@ class TaskDataModule(LightningDataModule):
 
     def _load(self) -> tuple[list[TaskSource], list[TaskSource]]:
         """The sources of training, and those of validation."""
-        loaded = [
-            source.load(name, self.data_root)
-            for name, source in self.sources.items()
-            if source.weight > 0
-        ]
+        drawn = {n: source for n, source in self.sources.items() if is_drawn(source.weight)}
+        if not any(weight_at(source.weight, 0) > 0 for source in drawn.values()):
+            raise InvalidInput("data.sources: expected one with weight at outer step 0")
+        loaded = [source.load(name, self.data_root) for name, source in drawn.items()]
         validation = [held_out for _, held_out in loaded if held_out is not None]
-        if not validation:
-            raise InvalidInput("data.sources: expected one with held-out classes, with weight")
+        ends = [weight_at(f.weight, THE_END) for source in validation for f in source.families]
+        if not any(ends):
+            raise InvalidInput(
+                "data.sources: expected one with held-out classes, with weight at the end"
+            )
         return [training for training, _ in loaded], validation
 
     def _rollouts(self, stage: str) -> RolloutLoader:

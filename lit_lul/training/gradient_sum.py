@@ -1,4 +1,4 @@
-"""The gradient of an outer step: the mean over all finite cohorts of all ranks."""
+"""The gradient of an outer step: the mean over all finite truncations of all ranks."""
 
 from collections.abc import Mapping
 

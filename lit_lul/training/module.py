@@ -40,8 +40,9 @@ from lit_lul.trees import to_device
 class MetaLightningModule(LightningModule):
     """Meta-trains a learner: one `training_step` is one truncation of one cohort.
 
-    The gradient of an outer step is the mean over the cohorts of all ranks; a cohort whose loss or
-    gradient is not finite does not count and starts a new problem.
+    The gradient of an outer step is the mean over the truncations of all ranks' cohorts, one of
+    each cohort in each round. A truncation whose loss or gradient is not finite does not count, and
+    its cohort starts a new problem.
 
     Args:
         learner: the learner to meta-train; its parameters are θ. None for the paper's rule in its
@@ -87,7 +88,7 @@ class MetaLightningModule(LightningModule):
         self.stopping = False
         """Whether all ranks stop after this outer step."""
         self.turn = 0
-        """Cohorts of this rank whose truncation of the current outer step is done."""
+        """Truncations of the current outer step that this rank has done."""
         parameters = sum(p.numel() for p in self.learner.parameters())
         self._sum = GradientSum(parameters, cohort_clip_norm)
         self.mean_theta = MeanTheta(parameters)
@@ -139,7 +140,7 @@ class MetaLightningModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": self.make_schedule(optimizer)}
 
     def training_step(self, batch: CohortTruncation, batch_idx: int) -> None:
-        """Run one truncation; after the last cohort of an outer step, update θ."""
+        """Run one truncation; after the last one of an outer step, update θ."""
         truncation = self._suited(batch.truncation)
         carry = None if batch.fresh else self.cohorts.get(batch.cohort)
         outcome = self.estimator(self.learner, self.objective, carry, truncation)
@@ -148,9 +149,11 @@ class MetaLightningModule(LightningModule):
         self.train_metrics.update(outcome.score.loss, outcome.score.accuracy, batch.family)
         self.cohort_age.update(batch.age)
         self._throughput.count(inner_steps=len(truncation.batches) * truncation.tasks)
-        self.turn = (self.turn + 1) % self._data.sizes.cohorts
-        if self.turn == 0:
+        self.turn = 0 if batch.completes else self.turn + 1
+        if batch.completes:
             self._outer_step()
+        if self.turn % self._data.sizes.cohorts == 0:
+            self._drop_failed()
 
     def on_train_batch_end(self, outputs: Any, batch: CohortTruncation, batch_idx: int) -> None:
         """Exit when all ranks stop; callbacks have already saved.
@@ -220,7 +223,12 @@ class MetaLightningModule(LightningModule):
         expected |= {"model.estimator": self.estimator.carries}
         check_same(source, found, {name: v for name, v in expected.items() if name in found})
         self.cohorts, sums, self.turn = own_part(
-            source, checkpoint, self._data.sizes.cohorts, self.global_rank, self.trainer.world_size
+            source,
+            checkpoint,
+            self._data.sizes.cohorts,
+            self._data.rounds,
+            self.global_rank,
+            self.trainer.world_size,
         )
         self._sum.load(sums)
         checkpoint["state_dict"] |= {n: t for n, t in sums.items() if n not in self._sum.tensors}
@@ -242,7 +250,7 @@ class MetaLightningModule(LightningModule):
             del self.cohorts[cohort]
 
     def _outer_step(self) -> None:
-        """Update θ with the mean gradient over all cohorts of all ranks."""
+        """Update θ with the mean gradient over all truncations of all ranks."""
         optimizer, scheduler = self.optimizers(), self.lr_schedulers()
         assert isinstance(optimizer, LightningOptimizer) and isinstance(scheduler, LRScheduler)
         gradient, self.stopping = self._sum.mean(self.stop_signal)
@@ -255,8 +263,6 @@ class MetaLightningModule(LightningModule):
         self.learner.zero_grad()
         self.mean_theta.update(self.learner)
         scheduler.step()
-        self._drop_failed()
-        self._throughput.count(outer_steps=1)
         if self.trainer.global_step % self._log_every == 0:
             self._log_training(
                 {"gradient_norm": gradient.norm(), "learning_rate": torch.tensor(rate)}
@@ -264,7 +270,7 @@ class MetaLightningModule(LightningModule):
 
     def _log_training(self, values: dict[str, Tensor]) -> None:
         """Log the training metrics since the last call; all ranks must call it."""
-        inner, outer = self._throughput.lap()
+        inner, truncations = self._throughput.lap()
         sums = reduce(torch.tensor([inner, self.restarts], device=self.device))
         memory = torch.tensor(peak_memory(self.device), device=self.device)
         values |= {
@@ -274,8 +280,9 @@ class MetaLightningModule(LightningModule):
             "cohort_age": self.cohort_age.compute(),
         }
         if self.trainer.max_steps > 0:
-            left = self.trainer.max_steps - self.trainer.global_step
-            values["hours_left"] = torch.tensor(left / outer / 3600)
+            last, now = self.trainer.max_steps, self.trainer.global_step
+            left = self._data.truncations(last) - self._data.truncations(now)
+            values["hours_left"] = torch.tensor(left / truncations / 3600)
         self.cohort_age.reset()
         named = {f"train/{name}": value for name, value in values.items()}
         self._log(self.train_metrics.summarise() | named)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lit_lul.errors import InvalidInput
 from lit_lul.estimators.estimator import Carry
+from lit_lul.tasks.lengths import Rounds
 from lit_lul.training.ranks import gather
 from lit_lul.trees import to_device
 
@@ -20,7 +21,7 @@ def join_ranks(
     Args:
         cohorts: carries of this rank's cohorts, by number.
         sums: this rank's parts of sums over all ranks, by name.
-        turn: cohorts of each rank whose truncation of the current outer step is done.
+        turn: truncations of the current outer step that each rank has done.
     """
     mine: dict[str, dict[Any, Any]] = {
         "cohorts": to_device(dict(cohorts), torch.device("cpu")),
@@ -35,17 +36,18 @@ def join_ranks(
 
 
 def own_part(
-    source: str, checkpoint: dict[str, Any], size: int, rank: int, ranks: int
+    source: str, checkpoint: dict[str, Any], size: int, rounds: Rounds, rank: int, ranks: int
 ) -> tuple[dict[int, Carry], dict[str, Tensor], int]:
     """The part of a checkpoint that one rank resumes from; the total of cohorts must be the same.
 
-    If the number of ranks differs, Lightning's count of truncations in the checkpoint is changed
-    to what it would be with the new number.
+    If the number of ranks or the rounds differ, Lightning's count of truncations in the checkpoint
+    is changed to what it would be with the new ones.
 
     Args:
         source: name of the checkpoint in errors.
         checkpoint: Lightning's checkpoint, with the items of `join_ranks`.
         size: cohorts per rank.
+        rounds: rounds of the outer steps.
         rank: the rank that resumes.
         ranks: number of ranks that resume.
 
@@ -56,16 +58,18 @@ def own_part(
         InvalidInput: when another number of ranks saved it in the middle of an outer step.
     """
     before, turn = len(checkpoint["sums"]), checkpoint["turn"]
-    if before != ranks:
-        if turn:
-            raise InvalidInput(
-                f"{source}: saved in the middle of an outer step by {before} ranks, expected as "
-                f"many now, not {ranks}"
-            )
-        more = checkpoint["global_step"] * (size - size * ranks // before)
-        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
-        for counts in (progress["total"], progress["current"]):
-            counts.update({name: count + more for name, count in counts.items()})
+    if turn and before != ranks:
+        raise InvalidInput(
+            f"{source}: saved in the middle of an outer step by {before} ranks, expected as "
+            f"many now, not {ranks}"
+        )
+    outer_step = checkpoint["global_step"]
+    in_last_round = size * (rounds.at(outer_step) - 1) + turn % size
+    done = size * rounds.before(outer_step) + min(turn, in_last_round)
+    progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+    more = done - progress["total"]["ready"]
+    for counts in (progress["total"], progress["current"]):
+        counts.update({name: count + more for name, count in counts.items()})
     cohorts = {
         cohort: carry for cohort, carry in checkpoint["cohorts"].items() if cohort // size == rank
     }

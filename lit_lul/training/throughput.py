@@ -8,22 +8,22 @@ import torch
 
 
 class Throughput:
-    """Counts inner and outer steps per second."""
+    """Counts inner steps and truncations per second."""
 
     def __init__(self) -> None:
-        self._inner_steps, self._outer_steps, self._since = 0, 0, time.perf_counter()
+        self._inner_steps, self._truncations, self._since = 0, 0, time.perf_counter()
 
-    def count(self, inner_steps: int = 0, outer_steps: int = 0) -> None:
-        """Add completed steps; inner steps are counted per task."""
+    def count(self, inner_steps: int) -> None:
+        """Add a completed truncation; inner steps are counted per task."""
         self._inner_steps += inner_steps
-        self._outer_steps += outer_steps
+        self._truncations += 1
 
     def lap(self) -> tuple[float, float]:
-        """Inner steps and outer steps per second since the last call, on this rank."""
+        """Inner steps and truncations per second since the last call, on this rank."""
         now = time.perf_counter()
         seconds = now - self._since
-        speeds = self._inner_steps / seconds, self._outer_steps / seconds
-        self._inner_steps, self._outer_steps, self._since = 0, 0, now
+        speeds = self._inner_steps / seconds, self._truncations / seconds
+        self._inner_steps, self._truncations, self._since = 0, 0, now
         return speeds
 
 

@@ -28,6 +28,8 @@ class CohortTruncation(NamedTuple):
     """Index of the task family."""
     counted: bool
     """False for a rollout that another rank does as well."""
+    completes: bool
+    """Whether it is the last of an outer step."""
     truncation: Truncation
 
 
@@ -72,7 +74,15 @@ def realise(
         batches = Batches(batches.steps, lambda steps: make(steps).to(dtype), batches.targets)
     seen = _seen(batches, labelled, learns_from)
     truncation = Truncation(plan.network, tasks, seen, labelled, plan.start_seed, plan.noise_seed)
-    return CohortTruncation(plan.cohort, plan.fresh, plan.age, plan.family, counted, truncation)
+    return CohortTruncation(
+        cohort=plan.cohort,
+        fresh=plan.fresh,
+        age=plan.age,
+        family=plan.family,
+        counted=counted,
+        completes=plan.after is not None and plan.after.turn == 0,
+        truncation=truncation,
+    )
 
 
 class Repeated:

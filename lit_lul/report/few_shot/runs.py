@@ -21,7 +21,9 @@ from lit_lul.objectives import CrossEntropy, Prototypes
 from lit_lul.objectives.objective import Labelled, Objective
 from lit_lul.report.stored_rows import DEVICE
 from lit_lul.tasks.class_tasks import ClassTasks
+from lit_lul.tasks.lengths import Rounds
 from lit_lul.tasks.source import Source
+from lit_lul.tasks.weights import is_drawn
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,8 @@ def load_run(folder: Path, data_root: str | None) -> Run:
     values: Any = OmegaConf.to_container(load_config(folder / "config.yaml"), resolve=True)
     data = values["data"]
     sizes = data["sizes"]
-    episodes = values["trainer"]["max_steps"] * sizes["cohorts"] * sizes["tasks"]
+    rounds = Rounds(**data.get("rounds", {})).before(values["trainer"]["max_steps"])
+    episodes = rounds * sizes["cohorts"] * sizes["tasks"]
     labels = sum(_labels(name, source, data_root) for name, source in data["sources"].items())
     return Run(learner.to(DEVICE), data["validation_steps"], labels, episodes)
 
@@ -93,7 +96,7 @@ def _labels(name: str, settings: Any, data_root: str | None) -> int:
         source = parser.instantiate(parser.parse_object({"source": settings})).source
     except ArgumentError as error:
         raise InvalidInput(f"{name}: {' '.join(str(error).split())}") from error
-    if source.weight == 0 or getattr(source, "classes", "labels") != "labels":
+    if not is_drawn(source.weight) or getattr(source, "classes", "labels") != "labels":
         return 0
     training, _ = source.load(name, data_root)
     if not isinstance(training, ClassTasks):
