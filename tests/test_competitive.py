@@ -177,7 +177,7 @@ def test_every_number_of_theta_has_a_gradient() -> None:
     labelled = Labelled(rows(7)[None], y, rows(8)[None], y, columns, columns)
     loss = FewShotRidge()(NETWORK, state["params"], labelled).loss.sum()
     named = dict(rule.named_parameters())
-    assert sum(p.numel() for p in named.values()) == 17
+    assert sum(p.numel() for p in named.values()) == 18
     for name, gradient in zip(named, torch.autograd.grad(loss, list(named.values())), strict=True):
         assert gradient.isfinite().all() and (gradient != 0).all(), name
 

@@ -78,6 +78,7 @@ def test_every_config_is_under_test() -> None:
         "quickstart.yaml",
         "hebbian.yaml",
         "broad.yaml",
+        "competitive.yaml",
         "layered.yaml",
         "maml.yaml",
         "meta_sgd.yaml",
@@ -122,7 +123,7 @@ def test_hebbian(run_folder: Path) -> None:
     assert isinstance(load_learner(folder / "checkpoints" / "theta.safetensors"), HebbianRule)
 
 
-@pytest.mark.parametrize("config", ["broad.yaml", "layered.yaml"])
+@pytest.mark.parametrize("config", ["broad.yaml", "layered.yaml", "competitive.yaml"])
 def test_rules_for_any_rows(config: str, run_folder: Path) -> None:
     changes = {"labels_per_class": 2, "tests_per_class": 4}
     names = ("digits", "glyphs_more", "prior", "wine")

@@ -67,8 +67,8 @@ class CompetitiveRule(Learner):
     - Lateral connections of prototypes with shares s, s' of an input: Δc = ρ (⟨s s'⟩ - c). What
       fires together wires together (Hebb 1949).
 
-    θ, 17 numbers, has rates, the scale of inputs, and gains of what is read out. No step of it
-    depends on labels, and none on the order of inputs.
+    θ, 18 numbers, has rates, the scales of inputs, the reach of prototypes and the gains of what is
+    read out. Nothing depends on labels or on the order of inputs.
 
     Args:
         settings: the number of components.
@@ -87,6 +87,8 @@ class CompetitiveRule(Learner):
         self.memory = nn.Parameter(torch.tensor([3.5, 1.1]))
         """Logarithms of how many inner steps prototypes remember, and of the power of the age that
         lateral connections weigh inner steps by."""
+        self.reach = nn.Parameter(torch.tensor([-1.5]))
+        """Logarithm of how far prototypes respond, see `CompetitiveParams`."""
         self.gains = nn.Parameter(torch.tensor([0.3, 0.3]))
         """Of components and of prototypes."""
         spread = torch.zeros(EXCITATIONS + 1)
@@ -174,6 +176,7 @@ class CompetitiveRule(Learner):
         gains = torch.cat([self.gains, self.gains.new_ones(1)])
         params: CompetitiveParams = {
             **state["params"],
+            "reach": self.reach.exp().expand(tasks),
             "spread": self.spread.expand(tasks, -1),
             "readout": gains.expand(tasks, -1),
         }

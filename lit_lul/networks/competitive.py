@@ -34,6 +34,9 @@ class CompetitiveParams(TypedDict):
     """Linear weights, (T, N_0, E)."""
     prototypes: Tensor
     """Places in the space of inputs, (T, N_0, K)."""
+    reach: Tensor
+    """Squared distance at which the response of a prototype has fallen to 1/e, as a share of the
+    mean over all prototypes, (T,)."""
     lateral: Tensor
     """Mean product of the shares that every two prototypes have of an input, (T, K, K)."""
     spread: Tensor
@@ -57,8 +60,8 @@ class CompetitiveNetwork(RowNetwork):
     """Three layers side by side, all of them read out.
 
     - *Components*: E linear units.
-    - *Prototypes*: how much closer each of K prototypes is than the mean distance, or 0 (the
-      triangle activation of Coates and Ng 2012).
+    - *Prototypes*: how close each of K prototypes is, exp(-d²/r): radial basis functions (Broomhead
+      and Lowe 1988), whose reach r is a share of the input's mean d².
     - *Neighbourhoods*: the nearest prototypes share an input, and excite those that they are
       connected with, which excite others: a diffusion along the manifold of the inputs, on an
       anchor graph (Liu, He and Chang 2010).
@@ -109,6 +112,7 @@ class CompetitiveNetwork(RowNetwork):
             "scales": ones(tasks, 2, self.inputs),
             "components": components,
             "prototypes": draw(PROTOTYPE_STD, self.prototypes),
+            "reach": ones(tasks),
             "lateral": zeros(tasks, self.prototypes, self.prototypes),
             "spread": torch.cat([ones(tasks, 1), zeros(tasks, EXCITATIONS)], -1),
             "readout": ones(tasks, 3),
@@ -185,8 +189,8 @@ def _respond(params: CompetitiveParams, x: Tensor) -> Responses:
     of_components, of_distances = params["scales"].unbind(-2)
     components = (x * of_components.unsqueeze(-2)) @ params["components"]
     square = squared_distances(x, params["prototypes"], of_distances)
-    distance = (square + EPS).sqrt()
-    closer = (distance.mean(-1, keepdim=True) - distance).clamp(min=0)
+    reach = params["reach"][..., None, None] * square.mean(-1, keepdim=True)
+    close = torch.exp(-square / (reach + EPS))
     wins = params["lateral"].sum(-1)  # shares add up to 1, so this is the mean share
     root = torch.rsqrt(wins + SELDOM * wins.mean(-1, keepdim=True) + EPS)
     connections = root.unsqueeze(-1) * params["lateral"] * root.unsqueeze(-2)
@@ -195,7 +199,7 @@ def _respond(params: CompetitiveParams, x: Tensor) -> Responses:
     excited = unexcited * farthest
     for weight in reversed(weights):  # Horner's scheme
         excited = excited @ connections + unexcited * weight
-    return Responses(components, closer, excited, unexcited)
+    return Responses(components, close, excited, unexcited)
 
 
 Moments = tuple[Tensor, Tensor, Tensor]

@@ -187,9 +187,9 @@ def _introduction(page: SuitePage, out: Path) -> str:
 
 Few-shot accuracy, mean ± standard error over the draws. Every draw has its own network, permutation
 of the inputs, labels and test examples, the same for all columns. Rules train networks
-(`{first.networks}`) for {first.inner_steps:,} inner steps on minibatches of {first.batch_size}
-unlabelled rows, with hidden states in {page.suite.precision}. The entries, their datasets, labels
-and draws are in the configuration.
+(`{first.networks}`, or ones of as many units of the rule's own class) for {first.inner_steps:,}
+inner steps on minibatches of {first.batch_size} unlabelled rows, with hidden states in
+{page.suite.precision}. The entries, their datasets, labels and draws are in the configuration.
 
 - *Ridge* is the meta-objective's regression (λ = {page.suite.ridge.ridge:g}) on features as they
   are: a small scale means a large penalty, which helps many features and hurts few. *Logistic* is a

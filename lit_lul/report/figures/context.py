@@ -9,6 +9,7 @@ from lit_lul.errors import InvalidInput
 from lit_lul.evaluation.curve import roll_out_draws
 from lit_lul.evaluation.held_out import HeldOut, describe
 from lit_lul.evaluation.held_out_data import HeldOutData
+from lit_lul.learners.competitive import CompetitiveRule
 from lit_lul.learners.hebbian import HebbianRule
 from lit_lul.learners.learner import Learner
 from lit_lul.objectives.few_shot_ridge import FewShotRidge
@@ -18,7 +19,7 @@ from lit_lul.report.stored_rows import Precision, Row, autocast, rule_key
 
 SECONDS_PER_UNIT = 6e-5
 """About how long the paper's rule takes for an inner step of a task, per unit of network cost."""
-HEBBIAN_SHARE = 0.1
+LOCAL_SHARE = 0.1
 """What a `HebbianRule` takes of that."""
 RIDGE = FewShotRidge()
 
@@ -87,7 +88,7 @@ class Context:
     def seconds(self, rule: Learner, held_out: HeldOut) -> float:
         """About how long a rule takes on a dataset."""
         network = held_out.networks.at(0.5, 200, rule.embedding_units)
-        share = HEBBIAN_SHARE if isinstance(rule, HebbianRule) else 1
+        share = LOCAL_SHARE if isinstance(rule, HebbianRule | CompetitiveRule) else 1
         steps = held_out.draws * held_out.inner_steps * held_out.batch_size / 64
         return share * steps * network.cost * SECONDS_PER_UNIT
 
