@@ -41,7 +41,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--splits", type=int, default=1, help="halves of each dataset")
     parser.add_argument("--datasets", nargs="+", choices=DATASETS, default=list(DATASETS))
-    parser.add_argument("--rule", default="layered", help="a shipped rule or a file of θ")
+    parser.add_argument("--rule", default="competitive", help="a shipped rule or a file of θ")
     options = parser.parse_args()
     for name in options.datasets:
         x, y = DATASETS[name](return_X_y=True)

@@ -71,7 +71,7 @@ class RuleTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
 
     def __init__(
         self,
-        rule: str | Path | Learner = "layered",
+        rule: str | Path | Learner = "competitive",
         *,
         hidden_units: Sequence[int] = (128, 128, 128, 128),
         inner_steps: int = 100,

@@ -23,6 +23,8 @@ from lit_lul.objectives import FewShotRidge
         ("broad", "topics", 0.15),
         ("layered", "digits", 0.03),  # of random networks it reads out the inputs too
         ("layered", "topics", 0.03),
+        ("competitive", "digits", 0.03),  # its components start random
+        ("competitive", "topics", 0.03),
     ],
 )
 def test_what_ships_beats_principal_components(name: str, dataset: str, gain: float) -> None:

@@ -40,13 +40,13 @@ PAGES = [Path(__file__).parents[1] / name for name in ("docs/transformer.md", "R
 
 @pytest.fixture(autouse=True, scope="module")
 def shipped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A rule that seems to ship under the names "tiny" and "layered"."""
+    """A rule that seems to ship under the names "tiny" and "competitive"."""
     folder = tmp_path_factory.mktemp("pretrained")
     torch.manual_seed(5)
     settings = UpdateSettings(
         hidden_channels=4, error_channels=3, top_channels=4, embedding_units=6, inner_rate=0.03
     )
-    for name in ("tiny", "layered"):
+    for name in ("tiny", "competitive"):
         save_learner(UnsupervisedUpdate(settings), folder / f"{name}.safetensors")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("lit_lul.files.theta.PRETRAINED", folder)
@@ -204,7 +204,7 @@ def test_sparse_rows_are_refused() -> None:
         ({"inner_steps": -1}, "inner_steps -1"),
         ({"hidden_units": (0,)}, "sizes"),
         ({"device": "gpu"}, "device 'gpu'"),
-        ({"rule": "none_such"}, "none_such: .* one of the rules that ship: layered, tiny"),
+        ({"rule": "none_such"}, "none_such: .* one of the rules that ship: competitive, tiny"),
     ],
 )
 def test_bad_parameters_are_named(changes: dict[str, Any], culprit: str) -> None:
