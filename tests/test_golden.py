@@ -80,11 +80,15 @@ def test_first_step() -> None:
         (5, "", torch.float32, 1e-4),
     ],
 )
-def test_phi_after_steps(steps: int, suffix: str, dtype: torch.dtype, rtol: float) -> None:
+@pytest.mark.parametrize("gradient", [False, True])  # without one, steps overwrite more
+def test_phi_after_steps(
+    steps: int, suffix: str, dtype: torch.dtype, rtol: float, gradient: bool
+) -> None:
     rule = golden.rule(RATES[suffix], dtype)
     state = golden.state("phi0", dtype)
-    for x in golden.tensor("minibatches", dtype)[:steps]:
-        state = rule(golden.NETWORK, state, Batch(x[None]))
+    with torch.set_grad_enabled(gradient):
+        for x in golden.tensor("minibatches", dtype)[:steps]:
+            state = rule(golden.NETWORK, state, Batch(x[None]))
     states_agree(state, f"phi{steps}{suffix}", rtol)
 
 

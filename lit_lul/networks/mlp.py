@@ -226,7 +226,9 @@ class MLP(RowNetwork):
                     mean = m.new_zeros(*m.shape[-3:-2], 1, m.shape[-1])
                     variance = torch.ones_like(mean)
                 elif statistics is None:
-                    variance, mean = torch.var_mean(m, dim=-2, keepdim=True, correction=0)
+                    mean = m.mean(-2, keepdim=True)
+                    # `torch.var_mean` is several times slower
+                    variance = (m - mean).square().mean(-2, keepdim=True)
                 else:
                     mean, variance = statistics[layer]
                 used.append((mean, variance))

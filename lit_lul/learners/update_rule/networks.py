@@ -108,8 +108,9 @@ class Residual(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(T, N, B, channels_in) to (T, N, B, channels)."""
         m = self.batch(x)
-        both: Tensor = m + self.units(m)
-        return both
+        branch: Tensor = self.units(m)
+        # the gradient of relu needs its output as it is
+        return m + branch if torch.is_grad_enabled() else branch.add_(m)
 
 
 class HiddenState(nn.Module):

@@ -2,7 +2,8 @@
 
 What automatic differentiation saves and reads for a normalisation costs more time than the
 convolutions do. So `compile_norms` replaces it by a forward and a backward pass written in plain
-PyTorch, each compiled into loops that read their input twice.
+PyTorch, each compiled into loops that read their input twice. On CPUs, steps without a gradient
+use PyTorch's own group norm all the same: calling a compiled kernel costs what its loops gain.
 
 Shapes: T tasks, N units, B examples, C channels.
 """
@@ -40,7 +41,7 @@ class Norm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise x (T, N, B, C), keeping its dtype."""
-        if self.kernels is not None:
+        if self.kernels is not None and (x.is_cuda or torch.is_grad_enabled()):
             # torch leaves `apply` without types
             normed: Tensor = _CompiledNorm.apply(  # type: ignore[no-untyped-call]
                 x, self.offset, self.kernels
@@ -48,7 +49,9 @@ class Norm(nn.Module):
             return normed
         image = x.permute(0, 3, 1, 2)  # a channels-last view, which group_norm takes without a copy
         normed = F.group_norm(image, len(self.offset), self.ones, self.offset, NORM_EPS)
-        return (F.relu(normed) if self.relu else normed).permute(0, 2, 3, 1).to(x.dtype)
+        if self.relu:
+            normed.relu_()  # group_norm keeps its input only, so its output may be overwritten
+        return normed.permute(0, 2, 3, 1).to(x.dtype)
 
 
 class Kernels(NamedTuple):
