@@ -19,7 +19,7 @@ from lit_lul.evaluation.neural.vae import (
     train_vae,
 )
 from lit_lul.evaluation.small_tables import digits
-from lit_lul.networks.mlp import MLPs
+from lit_lul.networks.mlps import MLPs
 from lit_lul.objectives import FewShotRidge
 from lit_lul.tasks.glyph_tasks import GlyphTasks
 

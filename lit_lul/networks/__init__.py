@@ -3,7 +3,8 @@
 from lit_lul.networks.competitive import CompetitiveNetwork
 from lit_lul.networks.conv import ConvNet, ConvNets
 from lit_lul.networks.linear import Linear, Linears
-from lit_lul.networks.mlp import MLP, LinearHeadMLP, LinearHeadMLPs, MLPs
+from lit_lul.networks.mlp import MLP, LinearHeadMLP
+from lit_lul.networks.mlps import LinearHeadMLPs, MLPs
 from lit_lul.networks.network import Activations, Network, Networks, Params, Statistics
 from lit_lul.networks.row_network import RowNetwork
 
