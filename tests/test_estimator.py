@@ -31,6 +31,7 @@ from lit_lul import (
 )
 from lit_lul.apply import train_networks
 from lit_lul.errors import InvalidInput
+from lit_lul.learners import CompetitiveRule, CompetitiveSettings
 
 ROWS = np.random.default_rng(0).random((13, 7))
 
@@ -46,8 +47,8 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     settings = UpdateSettings(
         hidden_channels=4, error_channels=3, top_channels=4, embedding_units=6, inner_rate=0.03
     )
-    for name in ("tiny", "competitive"):
-        save_learner(UnsupervisedUpdate(settings), folder / f"{name}.safetensors")
+    save_learner(UnsupervisedUpdate(settings), folder / "tiny.safetensors")
+    save_learner(CompetitiveRule(CompetitiveSettings(6)), folder / "competitive.safetensors")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("lit_lul.files.theta.PRETRAINED", folder)
         yield
@@ -75,7 +76,11 @@ def same(one: NDArray[Any], other: NDArray[Any], tolerance: float = 1e-5) -> boo
 
 
 @parametrize_with_checks(  # type: ignore[untyped-decorator]
-    [tiny(), tiny(inner_steps=1, n_networks=2, layers="all", scale="global")]
+    [
+        tiny(),
+        tiny(inner_steps=1, n_networks=2, layers="all", scale="global"),
+        tiny(rule="competitive"),
+    ]
 )
 def test_scikit_learn_checks(estimator: RuleTransformer, check: Any) -> None:
     check(estimator)

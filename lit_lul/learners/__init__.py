@@ -1,6 +1,6 @@
 """Learners: modules with meta-parameters θ. Importing this registers all of them."""
 
-from lit_lul.learners.competitive import CompetitiveRule
+from lit_lul.learners.competitive import CompetitiveRule, CompetitiveSettings
 from lit_lul.learners.gradient_descent import (
     ANIL,
     MAML,
@@ -23,6 +23,7 @@ __all__ = [
     "MAML",
     "Batch",
     "CompetitiveRule",
+    "CompetitiveSettings",
     "GradientDescent",
     "HebbianRule",
     "HebbianSettings",
