@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+from copy import deepcopy
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,13 @@ from torch import Tensor
 
 from lit_lul.estimators import PersistentES, TruncatedBackprop
 from lit_lul.estimators.estimator import Estimator
-from lit_lul.learners import HebbianRule, HebbianSettings, Learner, UnsupervisedUpdate
+from lit_lul.learners import (
+    CompetitiveRule,
+    HebbianRule,
+    HebbianSettings,
+    Learner,
+    UnsupervisedUpdate,
+)
 from lit_lul.learners.update_rule import UpdateSettings
 from lit_lul.networks import MLPs
 from lit_lul.objectives import FewShotRidge
@@ -34,10 +42,12 @@ ON_GPU = ["--trainer.accelerator=gpu", "--trainer.devices=1"]
 
 
 def make_learner(name: str) -> Learner:
-    """A learner of either class, the same every time."""
+    """A learner by name, the same every time."""
     torch.manual_seed(0)
     if name == "hebbian":
         return HebbianRule(HebbianSettings())
+    if name == "competitive":
+        return CompetitiveRule()
     return UnsupervisedUpdate(UpdateSettings(**SMALL, inner_rate=0.03))
 
 
@@ -54,12 +64,12 @@ def truncations(count: int, device: torch.device, dtype: torch.dtype) -> list[Co
 def start(learner: Learner, batch: CohortTruncation, device: torch.device) -> Any:
     """The same state on every device, drawn on the CPU."""
     generator = torch.Generator().manual_seed(1)
-    cpu = make_learner("hebbian" if isinstance(learner, HebbianRule) else "update")
-    state = cpu.to(next(learner.parameters()).dtype).start(batch.truncation.network, 2, generator)
-    return to_device(state, device)
+    cpu = deepcopy(learner).cpu()
+    network = cpu.network_for(batch.truncation.network)
+    return to_device(cpu.start(network, 2, generator), device)
 
 
-@pytest.mark.parametrize("name", ["update", "hebbian"])
+@pytest.mark.parametrize("name", ["update", "hebbian", "competitive"])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_step_and_gradient_agree_with_the_cpu(name: str, dtype: torch.dtype) -> None:
     outcomes = []
@@ -68,7 +78,9 @@ def test_step_and_gradient_agree_with_the_cpu(name: str, dtype: torch.dtype) -> 
         learner.prepare(compile=False)
         (batch,) = truncations(1, device, dtype)
         carry = start(learner, batch, device)
-        outcome = TruncatedBackprop()(learner, FewShotRidge(), carry, batch.truncation)
+        network = learner.network_for(batch.truncation.network)
+        truncation = replace(batch.truncation, network=network)
+        outcome = TruncatedBackprop()(learner, FewShotRidge(), carry, truncation)
         outcomes.append([outcome.gradient.cpu(), *(t.cpu() for _, t in tensors_of(outcome.carry))])
     rtol, atol = (1e-7, 1e-9) if dtype == torch.float64 else (1e-3, 1e-4)
     for i, (cpu, gpu) in enumerate(zip(*outcomes, strict=True)):
