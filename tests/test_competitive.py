@@ -1,9 +1,11 @@
 """The competitive learner: what its layers find, what they give out, its use and its files."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import prototypes
 import pytest
 import torch
 from torch import Tensor
@@ -244,3 +246,10 @@ def test_transformers_know_their_features_and_come_back(tmp_path: Path) -> None:
     assert np.array_equal(loaded.transform(ROWS.numpy()), features)
     loaded.layers = transformer.layers = "all"
     assert np.array_equal(loaded.transform(ROWS.numpy()), transformer.transform(ROWS.numpy()))
+
+
+def test_the_example_draws_prototypes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = tmp_path / "prototypes.png"
+    monkeypatch.setattr(sys, "argv", ["prototypes.py", "--out", str(picture)])
+    prototypes.main()
+    assert picture.stat().st_size > 10_000
