@@ -74,7 +74,7 @@ def apply_rule(
     so each row's embedding is independent of the other rows.
 
     Args:
-        rule: a learner that needs no labels; its E is the width of the embedding.
+        rule: a learner that needs no labels.
         x: unlabelled rows, (n, N_0), in [0, 1].
         hidden_units: units of the network's hidden layers; for a rule that trains networks without
             such layers, as many units.
@@ -100,8 +100,9 @@ def row_network(
     """The network that a rule trains on rows, an MLP or one of as many units.
 
     Raises:
-        InvalidInput: for a size below one, or a rule that trains neither.
+        InvalidInput: for a size below one, or a rule that trains neither or learns from labels.
     """
+    check_unlabelled(rule)
     network = rule.network_for(MLP((inputs, *hidden_units, rule.embedding_units), activation))
     if not isinstance(network, RowNetwork):
         raise InvalidInput(f"{type(rule).__name__}: trains no network of rows")
@@ -126,10 +127,8 @@ def train_networks(
         φ of the T networks, for inputs in their original order, and batch statistics of all rows.
 
     Raises:
-        InvalidInput: for a number out of range, a learner that cannot train such a network, or
-            embeddings that are not finite.
+        InvalidInput: for a number out of range, or embeddings that are not finite.
     """
-    check_unlabelled(rule)
     if not 2 <= batch_size <= len(x):
         raise InvalidInput(f"batch_size {batch_size}: expected 2 to {len(x)}, the number of rows")
     if inner_steps < 0:

@@ -141,7 +141,7 @@ def test_the_report_half_and_a_quick_look_have_their_own_entries_and_files() -> 
     suite("--quick", "--only", "wine")
     page = Path("out/suite_quick.md").read_text()
     assert "--quick" in page
-    assert "for 2 inner steps on minibatches of 32" in page
+    assert "for 2 inner steps on minibatches of 32" in " ".join(page.split())
     assert [path.name for path in Path("out/suite_quick").glob("*.json")] == ["wine.json"]
 
 

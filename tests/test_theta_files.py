@@ -203,8 +203,8 @@ def test_phi_without_statistics(tmp_path: Path) -> None:
     ("metadata", "removed", "message"),
     [
         ({"class": "ConvNet"}, None, "unknown network ConvNet, expected MLP"),
-        ({"network": '{"sizes": [5]}'}, None, "fields of an MLP"),
-        ({"network": '{"sizes": [5, 4, 3], "depth": 2}'}, None, "fields of an MLP"),
+        ({"network": '{"sizes": [5]}'}, None, "fields of MLP"),
+        ({"network": '{"sizes": [5, 4, 3], "depth": 2}'}, None, "fields of MLP"),
         ({"network": '{"sizes": [5, 4, 2]}'}, None, r"biases.1 is \[3\], expected \[2\]"),
         ({}, "weights.1", "weights.1 is nothing"),
         ({}, "statistics.1.mean", "statistics.1.mean is nothing"),
