@@ -1,5 +1,6 @@
 """The command line: fit, validate and test on LightningCLI, and functions that are commands."""
 
+import re
 import sys
 from argparse import ArgumentError
 from collections.abc import Callable
@@ -250,9 +251,13 @@ def _root(error: BaseException | None) -> InvalidInput | None:
     return error
 
 
+NOT_MEANT = re.compile(r" - Expected a path but .*? invalid")
+"""What the parser tries as well where a value may be a class: a file of its settings."""
+
+
 def _reason(error: Exception) -> str:
     """The part of a parser's message that names the problem, in one line."""
-    text = " ".join(str(error).split())
+    text = NOT_MEANT.sub("", " ".join(str(error).split()))
     key, union, rest = text.partition(" Does not validate against any of the Union subtypes")
     if not union:
         return text
