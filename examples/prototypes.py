@@ -28,7 +28,7 @@ def main() -> None:
     figure = Figure(figsize=(COLUMNS * 1.5, ROWS * 0.75), layout="constrained")
     for place, axes in enumerate(figure.subplots(ROWS, COLUMNS).flat):
         pair = torch.cat([prototypes[place], torch.zeros(SIDE, 1), prototypes[strongest[place]]], 1)
-        axes.imshow(1 - pair.clamp(0, 1), cmap="gray", vmin=0, vmax=1)
+        axes.imshow(1 - pair.clamp(0, 1).numpy(), cmap="gray", vmin=0, vmax=1)
         axes.axis("off")
     figure.savefig(options.out, dpi=100)
     print(options.out)
