@@ -18,7 +18,7 @@ from lit_lul.learners.learner import Learner
 from lit_lul.networks.mlp import MLP
 from lit_lul.networks.network import Params, Statistics
 from lit_lul.networks.row_network import RowNetwork
-from lit_lul.trees import concatenate, tensors_of, to_device
+from lit_lul.trees import concatenate, first_tensor, tensors_of, to_device
 
 Item = TypeVar("Item")
 
@@ -179,7 +179,7 @@ def embed_rows(
     """
     chunks = x.split(CHUNK)
     for rows in _track(chunks, "Embedding", len(chunks), progress):
-        inputs = rows.to(_first(params)).unsqueeze(0)
+        inputs = rows.to(first_tensor(params)).unsqueeze(0)
         if hidden:
             layers = network.activations(params, inputs, statistics).x
             features = torch.cat(layers[1:], dim=-1)
@@ -202,12 +202,6 @@ def write_applied(applied: Applied, folder: Path | str) -> tuple[Path, Path]:
     with replace_file(embeddings) as temporary:
         np.save(temporary, applied.embeddings.cpu().numpy())
     return embeddings, phi
-
-
-def _first(params: Params) -> Tensor:
-    """A tensor of φ, which has its dtype and device."""
-    _, tensor = next(iter(tensors_of(params)))
-    return tensor
 
 
 def _track(items: Iterable[Item], task: str, total: int, progress: bool) -> Iterator[Item]:

@@ -22,7 +22,7 @@ from lit_lul.devices import find_device
 from lit_lul.errors import InvalidInput
 from lit_lul.files.theta import load_rule
 from lit_lul.learners.learner import Learner
-from lit_lul.trees import map_tensors
+from lit_lul.trees import first_tensor, map_tensors
 
 FEATURE_NORM = 4.0
 """Root mean square norm of the features of a network that is read out from all layers; classifiers'
@@ -155,7 +155,7 @@ class RuleTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         of_network = self.network_.embedding_width(self.params_)
         if self.layers == "all":
             of_network = sum(self.network_.sizes[1:])
-        return self.n_networks * of_network
+        return len(first_tensor(self.params_)) * of_network
 
     def __sklearn_tags__(self) -> Any:
         """What scikit-learn should know: features are float32."""

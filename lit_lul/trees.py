@@ -37,6 +37,11 @@ def tensors_of(tree: Tree) -> Iterator[tuple[str, Tensor]]:
                 yield f"{key}.{name}" if name else str(key), tensor
 
 
+def first_tensor(tree: Tree) -> Tensor:
+    """The first tensor of a tree, which has one; T, the dtype and the device are in it."""
+    return next(tensor for _, tensor in tensors_of(tree))
+
+
 def detach(tree: Tree) -> Tree:
     """The tree with every tensor detached."""
     return map_tensors(Tensor.detach, tree)

@@ -105,6 +105,7 @@ def test_networks_are_joined_and_each_is_the_same_whatever_others_there_are() ->
 def test_all_layers_are_the_hidden_ones_before_the_embedding() -> None:
     transformer = tiny(n_networks=2, hidden_units=(5, 4)).fit(ROWS)
     embeddings = np.split(transformer.transform(ROWS), 2, axis=1)
+    transformer.set_params(n_networks=3)  # not fitted yet
     every = transformer.set_params(layers="all").transform(ROWS)
     assert every.shape == (13, 2 * (5 + 4 + 6)) == (13, len(transformer.get_feature_names_out()))
     for of_network, embedding in zip(np.split(every, 2, axis=1), embeddings, strict=True):

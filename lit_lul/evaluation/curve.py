@@ -76,8 +76,7 @@ def roll_out_draws(
     """
     check_unlabelled(learner)
     draws = Draws(data, held_out, numbers, next(learner.parameters()))
-    asked = held_out.networks.at(0.5, data.x.shape[1], learner.embedding_units)
-    network = learner.network_for(asked)
+    network = held_out.network_of(learner, data.x.shape[1])
     ridge = ridge_of(objective)
     accuracy = []
     start = draws.start(learner, network)

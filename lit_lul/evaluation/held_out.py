@@ -15,7 +15,8 @@ from lit_lul.evaluation.held_out_data import (
     from_texts,
 )
 from lit_lul.evaluation.ready_made import READY_MADE
-from lit_lul.networks import MLPs, Networks
+from lit_lul.learners.learner import Learner
+from lit_lul.networks import MLPs, Network, Networks
 
 Probe = Literal["ridge", "logistic", "logistic_cv"]
 Protocol = Literal["inductive", "transductive"]
@@ -105,6 +106,14 @@ class HeldOut:
         """The inner steps that are probed, starting at 0."""
         steps = {round(self.inner_steps * i / self.points) for i in range(self.points + 1)}
         return tuple(sorted(steps))
+
+    def network_of(self, learner: Learner, inputs: int) -> Network:
+        """The network that a learner trains on rows of so many inputs.
+
+        Raises:
+            InvalidInput: if it can train none of this size.
+        """
+        return learner.network_for(self.networks.at(0.5, inputs, learner.embedding_units))
 
     def describe(self) -> dict[str, Any]:
         """All settings that accuracies depend on, as JSON values."""

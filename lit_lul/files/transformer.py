@@ -15,7 +15,7 @@ from lit_lul.files.atomic import replace_file
 from lit_lul.files.phi import network_metadata, stored_network
 from lit_lul.files.tensors import check_shapes, read_tensors
 from lit_lul.networks.row_network import RowNetwork
-from lit_lul.trees import Tree, map_tensors, tensors_of
+from lit_lul.trees import Tree, first_tensor, map_tensors, tensors_of
 
 FORMAT = "lit_lul transformer 1"
 
@@ -39,7 +39,7 @@ def save_transformer(transformer: RuleTransformer, path: Path | str) -> None:
     metadata = {
         "format": FORMAT,
         **network_metadata(transformer.network_),
-        "networks": str(len(next(tensors_of(transformer.params_))[1])),
+        "networks": str(len(first_tensor(transformer.params_))),
         "parameters": json.dumps({name: _plain(name, parameters[name]) for name in parameters}),
         "columns": json.dumps(getattr(transformer, "feature_names_in_", np.empty(0)).tolist()),
     }

@@ -119,8 +119,7 @@ class Entry:
     def _roll_out(self, rule: Learner, part: HeldOut, data: HeldOutData) -> dict[Protocol, Tensor]:
         """Train networks with a rule on all draws: accuracy (probes, draws) by protocol."""
         draws = Draws(data, part, range(part.draws), next(rule.parameters()))
-        asked = part.networks.at(0.5, data.x.shape[1], rule.embedding_units)
-        network = rule.network_for(asked)
+        network = part.network_of(rule, data.x.shape[1])
         accuracy = {}
         with torch.no_grad(), autocast(self.precision):
             state = draws.start(rule, network)

@@ -60,8 +60,7 @@ class Dimensions(Panel[Numbers]):
         def measure() -> Numbers:
             data = self._context.load(dataset)
             draws = Draws(data, entry, range(entry.draws), next(rule.parameters()))
-            asked = entry.networks.at(0.5, data.x.shape[1], rule.embedding_units)
-            network = rule.network_for(asked)
+            network = entry.network_of(rule, data.x.shape[1])
             values: dict[str, object] = {"labels": draws.query_labels[0].tolist()}
             steps = (0, entry.inner_steps)
             with torch.no_grad(), autocast(self._context.precision):

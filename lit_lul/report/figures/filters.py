@@ -91,14 +91,13 @@ class Filters(Panel[Numbers]):
         if data.image_shape is None:
             raise InvalidInput(f"filters of {dataset}: expected images")
         if start:
-            asked = entry.networks.at(0.5, data.x.shape[1], learner.embedding_units)
-            network = learner.network_for(asked)
-            assert isinstance(network, RowNetwork)  # entries have MLPs
+            network = entry.network_of(learner, data.x.shape[1])
+            assert isinstance(network, RowNetwork)  # entries embed rows
             params = network.init(1, torch.Generator().manual_seed(entry.seed))
             return network.receptive_fields(params)[0], data.image_shape
         with autocast(self._context.precision):
             weights = roll_out_draws(learner, RIDGE, data, entry, [0]).first_layer
-        assert weights is not None  # entries have MLPs
+        assert weights is not None  # entries embed rows
         return weights, data.image_shape
 
     def protocol(self) -> str:

@@ -122,8 +122,7 @@ class Prototypes(Panel[Row]):
         def measure() -> Row:
             data = context.load(entry)
             draws = Draws(data, held_out, range(held_out.draws), next(rule.parameters()))
-            asked = held_out.networks.at(0.5, data.x.shape[1], rule.embedding_units)
-            network = rule.network_for(asked)
+            network = held_out.network_of(rule, data.x.shape[1])
             with torch.no_grad(), autocast(context.precision):
                 start = draws.start(rule, network)
                 ((_, state),) = rollout(
