@@ -1,6 +1,5 @@
 """The command line: fit, validate and test on LightningCLI, and functions that are commands."""
 
-import re
 import sys
 from argparse import ArgumentError
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from lit_lul.files.configs import with_bases
 from lit_lul.files.theta import check_settings
 from lit_lul.import_released import import_released
 from lit_lul.learners import LEARNERS
+from lit_lul.parser_errors import reason_of, root_cause
 from lit_lul.predict import predict
 from lit_lul.report.command import report
 from lit_lul.sweep import sweep
@@ -244,26 +244,6 @@ def _embedding_units(module: MetaLightningModule) -> int:
     return module.learner.embedding_units
 
 
-def _root(error: BaseException | None) -> InvalidInput | None:
-    """The `InvalidInput` among the causes of a parser's error, if any."""
-    while error is not None and not isinstance(error, InvalidInput):
-        error = error.__cause__ or error.__context__
-    return error
-
-
-NOT_MEANT = re.compile(r" - Expected a path but .*? invalid")
-"""What the parser tries as well where a value may be a class: a file of its settings."""
-
-
-def _reason(error: Exception) -> str:
-    """The part of a parser's message that names the problem, in one line."""
-    text = NOT_MEANT.sub("", " ".join(str(error).split()))
-    key, union, rest = text.partition(" Does not validate against any of the Union subtypes")
-    if not union:
-        return text
-    return f"{key}{rest.partition(' Errors: -')[2].partition(' - Expected a <class')[0]}"
-
-
 def main(args: list[str] | None = None) -> None:
     """Run the command line with `args`, by default those of the process.
 
@@ -292,9 +272,9 @@ def main(args: list[str] | None = None) -> None:
             return
         LitLulCLI(arguments)
     except (ArgumentError, OmegaConfBaseException) as error:
-        raise _root(error) or InvalidInput(_reason(error)) from error
+        raise root_cause(error) or InvalidInput(reason_of(error)) from error
     except ValueError as error:
-        root = _root(error)
+        root = root_cause(error)
         if root is None:
             raise
         raise root from error
