@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from lit_lul.apply import Applied, apply_rule
+from lit_lul.apply.rule import Applied, apply_rule
 from lit_lul.errors import InvalidInput
 from lit_lul.files.publish import push_rule
 from lit_lul.files.theta import (
@@ -33,16 +33,16 @@ from lit_lul.networks import MLP, CompetitiveNetwork, ConvNet, MLPs
 from lit_lul.objectives import FewShotRidge
 
 if TYPE_CHECKING:
-    from lit_lul.estimator import RuleTransformer
-    from lit_lul.files.transformer import load_transformer, save_transformer
+    from lit_lul.apply.transformer import RuleTransformer
+    from lit_lul.apply.transformer_file import load_transformer, save_transformer
 else:
 
     def __getattr__(name: str) -> object:
         """Import what needs scikit-learn, which takes as long as torch, when it is first used."""
         if name == "RuleTransformer":
-            from lit_lul import estimator as module
+            from lit_lul.apply import transformer as module
         elif name in ("load_transformer", "save_transformer"):
-            from lit_lul.files import transformer as module
+            from lit_lul.apply import transformer_file as module
         else:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         return getattr(module, name)

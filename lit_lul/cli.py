@@ -14,16 +14,15 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from torch.distributed import DistError
 
+from lit_lul.apply.predict import predict
 from lit_lul.devices import has_compiler
 from lit_lul.errors import InvalidInput
 from lit_lul.evaluation.held_out import HeldOut
-from lit_lul.evaluation.held_out_curve import HeldOutCurve
 from lit_lul.files.configs import with_bases
 from lit_lul.files.theta import check_settings
 from lit_lul.import_released import import_released
 from lit_lul.learners import LEARNERS
 from lit_lul.parser_errors import reason_of, root_cause
-from lit_lul.predict import predict
 from lit_lul.report.command import report
 from lit_lul.sweep import sweep
 from lit_lul.training.allocator import keep_freed_memory
@@ -34,6 +33,7 @@ from lit_lul.training.checkpoints import (
     settings_within,
 )
 from lit_lul.training.datamodule import TaskDataModule
+from lit_lul.training.held_out_curve import HeldOutCurve
 from lit_lul.training.loggers import RunConfig, check_installed
 from lit_lul.training.module import MetaLightningModule
 from lit_lul.training.precisions import check_precision, fast_precision

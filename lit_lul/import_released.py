@@ -8,7 +8,7 @@ from rich.console import Console
 from lit_lul.errors import InvalidInput
 from lit_lul.files.tf_checkpoint import read_checkpoint
 from lit_lul.files.theta import save_learner
-from lit_lul.learners.update_rule.released import from_released
+from lit_lul.learners.metz.released import from_released
 
 
 def import_released(checkpoint: Path, rule: Path) -> None:

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lit_lul.learners.update_rule import UnsupervisedUpdate, UpdateSettings
-from lit_lul.learners.update_rule.algorithm import UpdateState
-from lit_lul.learners.update_rule.released import own_names
+from lit_lul.learners.metz import UnsupervisedUpdate, UpdateSettings
+from lit_lul.learners.metz.algorithm import UpdateState
+from lit_lul.learners.metz.released import own_names
 from lit_lul.networks.mlp import MLP
 from lit_lul.objectives.objective import Labelled
 

@@ -7,7 +7,7 @@ import torch
 
 from lit_lul.evaluation.held_out import HeldOut, describe
 from lit_lul.learners import Batch, UnsupervisedUpdate, UpdateSettings
-from lit_lul.learners.update_rule.updates import PlaneSum
+from lit_lul.learners.metz.updates import PlaneSum
 from lit_lul.networks import MLP, MLPs
 from lit_lul.objectives import FewShotRidge, Labelled
 

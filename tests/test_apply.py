@@ -56,7 +56,7 @@ def test_a_row_is_embedded_whatever_rows_are_with_it() -> None:
 
 def test_many_rows_are_embedded_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     applied, x = apply_to_rows(), torch.from_numpy(ROWS)
-    monkeypatch.setattr("lit_lul.apply.CHUNK", 5)
+    monkeypatch.setattr("lit_lul.apply.rule.CHUNK", 5)
     torch.testing.assert_close(applied.embed(x), applied.embeddings, rtol=1e-6, atol=1e-6)
     assert applied.embed(x[:0]).shape == (0, 6)
 

@@ -10,14 +10,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from lit_lul.apply import apply_rule, write_applied
+from lit_lul.apply.rule import apply_rule, write_applied
+from lit_lul.apply.transformer import RuleTransformer
+from lit_lul.apply.transformer_file import load_transformer, save_transformer
 from lit_lul.errors import InvalidInput
-from lit_lul.estimator import RuleTransformer
 from lit_lul.files.phi import load_phi
-from lit_lul.files.transformer import load_transformer, save_transformer
-from lit_lul.learners.competition import occupy
-from lit_lul.learners.competitive import CompetitiveRule, CompetitiveSettings, CompetitiveState
 from lit_lul.learners.learner import Batch
+from lit_lul.learners.local.competition import occupy
+from lit_lul.learners.local.competitive import (
+    CompetitiveRule,
+    CompetitiveSettings,
+    CompetitiveState,
+)
 from lit_lul.networks.competitive import CompetitiveNetwork
 from lit_lul.networks.conv import ConvNet
 from lit_lul.networks.distances import WINNERS, shares, squared_distances

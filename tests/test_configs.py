@@ -17,7 +17,7 @@ from lit_lul.errors import InvalidInput
 from lit_lul.files.configs import load_config, with_bases
 from lit_lul.files.theta import load_learner
 from lit_lul.learners import LEARNERS, HebbianRule, LSTMOptimizer, UpdateSettings
-from lit_lul.learners.update_rule import PAPER
+from lit_lul.learners.metz import PAPER
 from lit_lul.objectives import FewShotRidge
 from lit_lul.objectives.few_shot_ridge import PAPER as PAPER_OBJECTIVE
 from lit_lul.tasks.glyph_tasks import SPECIAL
@@ -74,7 +74,7 @@ def run(config: str, held_out: dict[str, Any], run_folder: Path, *options: str) 
 
 
 def test_every_config_is_under_test() -> None:
-    assert {path.name for path in CONFIGS.glob("*.yaml")} == {
+    assert {path.name for path in CONFIGS.glob("*/*.yaml")} == {
         "quickstart.yaml",
         "hebbian.yaml",
         "broad.yaml",

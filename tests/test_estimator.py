@@ -29,7 +29,7 @@ from lit_lul import (
     save_learner,
     save_transformer,
 )
-from lit_lul.apply import train_networks
+from lit_lul.apply.rule import train_networks
 from lit_lul.errors import InvalidInput
 from lit_lul.learners import CompetitiveRule, CompetitiveSettings
 
@@ -122,7 +122,7 @@ def test_many_rows_are_taken_in_chunks(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     at_once = features(hidden_units=(5, 4))
-    monkeypatch.setattr("lit_lul.apply.CHUNK", 5)
+    monkeypatch.setattr("lit_lul.apply.rule.CHUNK", 5)
     assert capsys.readouterr().err == ""
     assert same(features(hidden_units=(5, 4), verbose=True), at_once)
     assert "Embedding" in capsys.readouterr().err
@@ -257,7 +257,7 @@ def one_step(monkeypatch: pytest.MonkeyPatch) -> None:
     def train_one_step(rule: Any, network: Any, x: Any, inner_steps: int, *others: Any) -> Any:
         return train_networks(rule, network, x, 1, *others)
 
-    for module in ("apply", "estimator"):
+    for module in ("apply.rule", "apply.transformer"):
         monkeypatch.setattr(f"lit_lul.{module}.train_networks", train_one_step)
 
 

@@ -20,8 +20,10 @@ from lit_lul.learners import ANIL, MAML, Learner, MetaSGD, PrototypicalNetwork
 from lit_lul.learners.gradient_descent import MAMLSettings, MetaSGDSettings
 from lit_lul.learners.learned_start import LearnedStart, StartSettings
 from lit_lul.objectives.objective import Labelled
-from lit_lul.report.few_shot import methods
-from lit_lul.report.few_shot.adaptation import (
+from lit_lul.tasks.class_tasks import ClassTasks
+from lit_lul.tasks.glyph_tasks import GlyphTasks
+from studies.few_shot import methods
+from studies.few_shot.adaptation import (
     BEFORE,
     OFF_TASK,
     ON_TASK,
@@ -30,12 +32,10 @@ from lit_lul.report.few_shot.adaptation import (
     measure_together,
     rates_of,
 )
-from lit_lul.report.few_shot.adaptation_page import verdict
-from lit_lul.report.few_shot.config import TOGETHER, Scratch, load_config
-from lit_lul.report.few_shot.episodes import by_nearest_mean, by_nearest_neighbour, episodes
-from lit_lul.report.few_shot.runs import Run, load_run
-from lit_lul.tasks.class_tasks import ClassTasks
-from lit_lul.tasks.glyph_tasks import GlyphTasks
+from studies.few_shot.adaptation_page import verdict
+from studies.few_shot.config import TOGETHER, Scratch, load_config
+from studies.few_shot.episodes import by_nearest_mean, by_nearest_neighbour, episodes
+from studies.few_shot.runs import Run, load_run
 
 NETWORK: dict[str, Any] = {
     "network": "LinearHeadMLP",

@@ -20,16 +20,16 @@ from lit_lul.evaluation.held_out import HeldOut
 from lit_lul.evaluation.small_tables import digits
 from lit_lul.files.theta import load_rule
 from lit_lul.networks import MLPs
-from lit_lul.report.figures import context
-from lit_lul.report.figures.config import load_figures, make_panels
-from lit_lul.report.figures.context import RIDGE, Context
-from lit_lul.report.figures.dimensions import between, cumulative
-from lit_lul.report.figures.filters import neighbours
-from lit_lul.report.figures.orders import sort_inputs
-from lit_lul.report.figures.panel import Difference, difference, every
-from lit_lul.report.figures.run_thetas import hours_of, load_thetas
 from lit_lul.report.rules import untrained
 from lit_lul.report.stored_rows import Row
+from studies.figures import context
+from studies.figures.config import load_figures, make_panels
+from studies.figures.context import RIDGE, Context
+from studies.figures.dimensions import between, cumulative
+from studies.figures.filters import neighbours
+from studies.figures.orders import sort_inputs
+from studies.figures.panel import Difference, difference, every
+from studies.figures.run_thetas import hours_of, load_thetas
 
 SMALL = {"class_path": "MLPs", "init_args": {"hidden_layers": [1, 1], "hidden_units": [5, 5]}}
 CONFIG: dict[str, Any] = {

@@ -8,9 +8,9 @@ from torch import Tensor
 from lit_lul.estimators.estimator import Truncation
 from lit_lul.estimators.truncated_backprop import TruncatedBackprop
 from lit_lul.learners.learner import Batch
-from lit_lul.learners.update_rule import UnsupervisedUpdate
-from lit_lul.learners.update_rule.algorithm import UpdateState
-from lit_lul.learners.update_rule.updates import PlaneSum
+from lit_lul.learners.metz import UnsupervisedUpdate
+from lit_lul.learners.metz.algorithm import UpdateState
+from lit_lul.learners.metz.updates import PlaneSum
 from lit_lul.objectives.few_shot_ridge import FewShotRidge
 from lit_lul.trees import tensors_of
 

@@ -23,7 +23,7 @@ from lit_lul.learners import (
     Learner,
     UnsupervisedUpdate,
 )
-from lit_lul.learners.update_rule import UpdateSettings
+from lit_lul.learners.metz import UpdateSettings
 from lit_lul.networks import MLPs
 from lit_lul.objectives import FewShotRidge
 from lit_lul.tasks import GlyphTasks, TaskSource

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lit_lul.apply import apply_rule
+from lit_lul.apply.rule import apply_rule
 from lit_lul.errors import InvalidInput
 from lit_lul.estimators import TruncatedBackprop, Truncation
 from lit_lul.estimators.truncated_backprop import advance

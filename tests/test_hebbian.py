@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from lit_lul.errors import InvalidInput
-from lit_lul.learners.hebbian import ROLES, HebbianRule, HebbianSettings, HebbianState
-from lit_lul.learners.hebbian_signals import SIGNALS, Unit
 from lit_lul.learners.learner import Batch
+from lit_lul.learners.local.hebbian import ROLES, HebbianRule, HebbianSettings, HebbianState
+from lit_lul.learners.local.hebbian_signals import SIGNALS, Unit
 from lit_lul.networks.mlp import MLP
 from lit_lul.objectives.few_shot_ridge import FewShotRidge
 from lit_lul.objectives.objective import Labelled

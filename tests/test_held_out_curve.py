@@ -13,11 +13,11 @@ import torch
 
 from lit_lul.evaluation.curve import Curve
 from lit_lul.evaluation.held_out import HeldOut
-from lit_lul.evaluation.held_out_curve import HeldOutCurve
 from lit_lul.evaluation.small_tables import digits
 from lit_lul.learners import UnsupervisedUpdate, UpdateSettings
 from lit_lul.networks import MLPs
 from lit_lul.objectives import FewShotRidge, Objective
+from lit_lul.training.held_out_curve import HeldOutCurve
 
 HELD_OUT = HeldOut(
     networks=MLPs((1, 1), (8, 8)),

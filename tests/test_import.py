@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from lit_lul import InvalidInput, UnsupervisedUpdate, UpdateSettings, load_rule
 from lit_lul.files.tf_checkpoint import read_checkpoint
 from lit_lul.learners.learner import Batch
-from lit_lul.learners.update_rule.algorithm import UpdateState
-from lit_lul.learners.update_rule.released import from_released, released_shapes
+from lit_lul.learners.metz.algorithm import UpdateState
+from lit_lul.learners.metz.released import from_released, released_shapes
 from lit_lul.networks.mlp import MLP
 
 GOLDEN = Path(__file__).parent / "golden"

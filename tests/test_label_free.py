@@ -10,7 +10,7 @@ from conftest import lit_lul, log_folder
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 
-from lit_lul.apply import apply_rule
+from lit_lul.apply.rule import apply_rule
 from lit_lul.data.image_set import ImageSet
 from lit_lul.errors import InvalidInput
 from lit_lul.files.theta import load_rule

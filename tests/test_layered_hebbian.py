@@ -10,13 +10,13 @@ import torch
 from sklearn.preprocessing import MinMaxScaler
 from torch import Tensor
 
-from lit_lul.apply import apply_rule, write_applied
-from lit_lul.estimator import RuleTransformer
+from lit_lul.apply.rule import apply_rule, write_applied
+from lit_lul.apply.transformer import RuleTransformer
+from lit_lul.apply.transformer_file import load_transformer, save_transformer
 from lit_lul.files.phi import load_phi
-from lit_lul.files.transformer import load_transformer, save_transformer
-from lit_lul.learners.hebbian import HebbianSettings, HebbianState
-from lit_lul.learners.layered_hebbian import LayeredHebbianRule
 from lit_lul.learners.learner import Batch
+from lit_lul.learners.local.hebbian import HebbianSettings, HebbianState
+from lit_lul.learners.local.layered_hebbian import LayeredHebbianRule
 from lit_lul.networks.mlp import MLP
 from lit_lul.objectives.few_shot_ridge import FewShotRidge
 from lit_lul.objectives.objective import Labelled

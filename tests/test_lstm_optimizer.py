@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lit_lul import LSTMOptimizer, LSTMSettings, load_rule, save_learner
+from lit_lul.apply.optim import Learned
 from lit_lul.errors import InvalidInput
 from lit_lul.estimators import TruncatedBackprop, Truncation
 from lit_lul.learners import Batch, HebbianRule
 from lit_lul.learners.lstm_optimizer import log_and_sign
 from lit_lul.networks import Linear
 from lit_lul.objectives import SquaredError
-from lit_lul.optim import Learned
 from lit_lul.tasks.plan import Plan
 from lit_lul.tasks.quadratic_tasks import QuadraticFunctions
 from lit_lul.tasks.sizes import ProblemSizes

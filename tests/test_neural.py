@@ -7,10 +7,14 @@ import torch
 from torch import Tensor
 
 from lit_lul.evaluation.held_out import HeldOut, Protocol
-from lit_lul.evaluation.neural.prototypical import Classes, nearest_mean, train_prototypical
-from lit_lul.evaluation.neural.supervised import train_supervised
-from lit_lul.evaluation.neural.training import log_spaced
-from lit_lul.evaluation.neural.vae import (
+from lit_lul.evaluation.small_tables import digits
+from lit_lul.networks.mlps import MLPs
+from lit_lul.objectives import FewShotRidge
+from lit_lul.tasks.glyph_tasks import GlyphTasks
+from studies.networks.prototypical import Classes, nearest_mean, train_prototypical
+from studies.networks.supervised import train_supervised
+from studies.networks.training import log_spaced
+from studies.networks.vae import (
     CODE,
     log_cumulative,
     log_likelihood,
@@ -18,10 +22,6 @@ from lit_lul.evaluation.neural.vae import (
     new_vae,
     train_vae,
 )
-from lit_lul.evaluation.small_tables import digits
-from lit_lul.networks.mlps import MLPs
-from lit_lul.objectives import FewShotRidge
-from lit_lul.tasks.glyph_tasks import GlyphTasks
 
 HELD_OUT = HeldOut(networks=MLPs((2, 2), (32, 32)), batch_size=32, draws=3, tests_per_class=20)
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from lit_lul.learners.learner import Batch
-from lit_lul.learners.update_rule import PAPER, UnsupervisedUpdate, UpdateSettings
-from lit_lul.learners.update_rule.algorithm import UpdateState
+from lit_lul.learners.metz import PAPER, UnsupervisedUpdate, UpdateSettings
+from lit_lul.learners.metz.algorithm import UpdateState
 from lit_lul.networks.mlp import MLP
 from lit_lul.objectives import few_shot_ridge
 from lit_lul.objectives.few_shot_ridge import FewShotRidge

@@ -10,9 +10,9 @@ from torch.utils._pytree import tree_leaves
 
 from lit_lul.errors import InvalidInput
 from lit_lul.learners.learner import Batch
-from lit_lul.learners.update_rule import PAPER, UnsupervisedUpdate, UpdateSettings
-from lit_lul.learners.update_rule.algorithm import UpdateState
-from lit_lul.learners.update_rule.planes import PLANES, Signals, plane
+from lit_lul.learners.metz import PAPER, UnsupervisedUpdate, UpdateSettings
+from lit_lul.learners.metz.algorithm import UpdateState
+from lit_lul.learners.metz.planes import PLANES, Signals, plane
 from lit_lul.networks.mlp import ACTIVATIONS, MLP
 from lit_lul.networks.network import Network
 from lit_lul.trees import map_tensors, tensors_of

@@ -10,13 +10,13 @@ from conftest import lit_lul
 from PIL import Image
 
 from lit_lul import Applied, apply_rule
-from lit_lul.apply import write_applied
+from lit_lul.apply.predict import find_device, predict
+from lit_lul.apply.rule import write_applied
 from lit_lul.errors import InvalidInput
 from lit_lul.files.phi import load_phi
 from lit_lul.files.theta import save_learner
 from lit_lul.learners import UnsupervisedUpdate, UpdateSettings
 from lit_lul.networks import MLP
-from lit_lul.predict import find_device, predict
 
 ROWS = np.random.default_rng(0).random((13, 7), dtype=np.float32)
 

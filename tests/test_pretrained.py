@@ -19,8 +19,8 @@ from lit_lul.files.theta import (
     save_learner,
 )
 from lit_lul.learners.learner import Batch
-from lit_lul.learners.update_rule import UnsupervisedUpdate, UpdateSettings
-from lit_lul.learners.update_rule.algorithm import UpdateState
+from lit_lul.learners.metz import UnsupervisedUpdate, UpdateSettings
+from lit_lul.learners.metz.algorithm import UpdateState
 from lit_lul.networks.mlp import MLP
 
 LARGEST = 1_000_000

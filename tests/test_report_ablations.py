@@ -11,10 +11,10 @@ from test_results import write_rule
 
 from lit_lul.errors import InvalidInput
 from lit_lul.evaluation.held_out import HeldOut
-from lit_lul.report import ablation_runs, ablations
-from lit_lul.report.ablation_runs import AblationRun, mean_correlation
-from lit_lul.report.ablations import Claim, Measured, verdict
 from lit_lul.report.stored_rows import Row
+from studies.ablations import ablation_runs, ablations
+from studies.ablations.ablation_runs import AblationRun, mean_correlation
+from studies.ablations.ablations import Claim, Measured, verdict
 
 DIGITS = HeldOut(inner_steps=1, points=1, batch_size=8, tests_per_class=5, draws=2)
 

@@ -16,15 +16,15 @@ from lit_lul.evaluation import baselines
 from lit_lul.evaluation.baselines import ALL_BASELINES, RANDOM_EMBEDDING, measure_baselines
 from lit_lul.evaluation.features import FEATURES
 from lit_lul.evaluation.held_out import HeldOut
-from lit_lul.evaluation.neural.contrastive import CONTRASTIVE
-from lit_lul.evaluation.neural.denoising import DENOISING, HIDDEN
-from lit_lul.evaluation.neural.encoder import corrupt
-from lit_lul.evaluation.neural.training import Linear
-from lit_lul.evaluation.neural.vicreg import VICREG
 from lit_lul.evaluation.small_tables import digits
 from lit_lul.networks import MLP, MLPs
 from lit_lul.objectives import FewShotRidge
 from lit_lul.report.suite_config import Half, load_suite
+from studies.networks.contrastive import CONTRASTIVE
+from studies.networks.denoising import DENOISING, HIDDEN
+from studies.networks.encoder import corrupt
+from studies.networks.training import Linear
+from studies.networks.vicreg import VICREG
 
 HELD_OUT = HeldOut(networks=MLPs((1, 1), (48, 48)), draws=2, tests_per_class=20, batch_size=64)
 
@@ -117,7 +117,7 @@ def test_the_page_has_every_method_and_rows_are_kept(
     OmegaConf.save(OmegaConf.create({"shared": shared, **halves}), "some.yaml")
     words = ["report", "baselines", "--rules", "mine.safetensors", "--config", "some.yaml"]
     with monkeypatch.context() as patch:
-        patch.setattr("lit_lul.report.baselines.ALL_BASELINES", names)
+        patch.setattr("studies.baselines.baselines.ALL_BASELINES", names)
         patch.setattr(baselines, "STEPS", 2)
         lit_lul(*words, "--out", "out/page.md")
         page = Path("out/page.md").read_text()

@@ -10,9 +10,9 @@ from conftest import lit_lul
 from test_configs import CONFIGS
 
 from lit_lul.errors import InvalidInput
-from lit_lul.report.optimizer_curves import BASELINES, LEARNED
-from lit_lul.report.optimizers import load_study
-from lit_lul.report.optimizers_page import _compare
+from studies.optimizers.optimizer_curves import BASELINES, LEARNED
+from studies.optimizers.optimizers import load_study
+from studies.optimizers.optimizers_page import _compare
 
 STUDY = """
 rates: [0.5, 0.05, 1.0e+9]

@@ -10,8 +10,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from lit_lul.apply.rows import load_rows
 from lit_lul.errors import InvalidInput
-from lit_lul.files.rows import load_rows
 
 ROWS = np.random.default_rng(0).random((13, 7), dtype=np.float32)
 

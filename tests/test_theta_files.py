@@ -24,7 +24,7 @@ from lit_lul.files.theta import (
     stored_settings,
 )
 from lit_lul.learners import HebbianRule, HebbianSettings, Learner
-from lit_lul.learners.update_rule import PAPER, UnsupervisedUpdate, UpdateSettings
+from lit_lul.learners.metz import PAPER, UnsupervisedUpdate, UpdateSettings
 from lit_lul.networks.mlp import MLP
 from lit_lul.trees import tensors_of
 

@@ -11,7 +11,7 @@ from lit_lul.estimators import PersistentES, TruncatedBackprop, Truncation
 from lit_lul.estimators.persistent_es import call_at
 from lit_lul.estimators.truncated_backprop import advance, flatten
 from lit_lul.learners.learner import Batch, State
-from lit_lul.learners.update_rule import PAPER, UnsupervisedUpdate, UpdateSettings
+from lit_lul.learners.metz import PAPER, UnsupervisedUpdate, UpdateSettings
 from lit_lul.networks.mlp import ACTIVATIONS, MLP
 from lit_lul.objectives import few_shot_ridge
 from lit_lul.objectives.few_shot_ridge import FewShotRidge

@@ -21,9 +21,9 @@ PAGES = {
     RULES: "rules/index.md",
 }
 PAGES |= {
-    f"{folder}/{path.name}": f"{folder}/{path.stem}.md"
-    for folder in ("configs", "sweeps")
-    for path in sorted(ROOT.glob(f"{folder}/*.yaml"))
+    path.relative_to(ROOT).as_posix(): f"{folder}/{path.stem}.md"
+    for folder, files in (("configs", "configs/*/*.yaml"), ("sweeps", "sweeps/*.yaml"))
+    for path in sorted(ROOT.glob(files))
 }
 PAGES |= {
     f"{RULES}/{path.name}": f"rules/{path.name}"
@@ -77,7 +77,7 @@ def _configurations(folder: Path) -> Iterator[str]:
     """Links to the configurations, each with the first paragraph of its comment."""
     yield "# Configurations\n"
     yield "Each is found by its name, as in `lit-lul fit --config quickstart.yaml`.\n"
-    for path in sorted(folder.glob("*.yaml")):
+    for path in sorted(folder.glob("*/*.yaml")):
         comment = re.split(r"\n#?\n", path.read_text(encoding="utf-8"))[0]
         about = comment.removeprefix("# ").replace("\n# ", " ")
-        yield f"- [{path.name}]({path.name}): {about}"
+        yield f"- [{path.name}]({path.parent.name}/{path.name}): {about}"

@@ -11,14 +11,14 @@ from lit_lul.evaluation.draws import Draws
 from lit_lul.evaluation.features import FEATURES, SIZES
 from lit_lul.evaluation.held_out import HeldOut
 from lit_lul.evaluation.held_out_data import HeldOutData
-from lit_lul.evaluation.neural.contrastive import CONTRASTIVE
-from lit_lul.evaluation.neural.denoising import DENOISING
-from lit_lul.evaluation.neural.encoder import STEPS, Method, train_encoder
-from lit_lul.evaluation.neural.vicreg import VICREG
 from lit_lul.evaluation.probes import probe, ridge_of
-from lit_lul.evaluation.with_labels import WITH_LABELS, classify_with_unlabelled
 from lit_lul.objectives.few_shot_ridge import FewShotRidge
 from lit_lul.objectives.objective import Objective
+from studies.baselines.with_labels import WITH_LABELS, classify_with_unlabelled
+from studies.networks.contrastive import CONTRASTIVE
+from studies.networks.denoising import DENOISING
+from studies.networks.encoder import STEPS, Method, train_encoder
+from studies.networks.vicreg import VICREG
 
 RANDOM_NETWORK = "random network (all layers)"
 RANDOM_EMBEDDING = "random network (embedding)"

@@ -49,6 +49,7 @@ def load_config(path: Path) -> DictConfig:
     Raises:
         InvalidInput: when the file or a base is missing or not a configuration.
     """
+    path = find_config(Path(), str(path))
     try:
         config = OmegaConf.load(path)
     except (OSError, YAMLError, OmegaConfBaseException) as error:
@@ -73,14 +74,18 @@ def load_config(path: Path) -> DictConfig:
 def find_config(folder: Path, name: str) -> Path:
     """A file's path, or that of the configuration that ships under its name.
 
+    Configurations that ship lie in folders by kind and are found by name alone: `quickstart`,
+    `quickstart.yaml` and `configs/quickstart.yaml` are one.
+
     Args:
         folder: where a relative name begins.
         name: a path, or a name with or without `.yaml`; files take precedence.
     """
     path = folder / name
-    shipped = SHIPPED / f"{name.removesuffix('.yaml')}.yaml"
-    plain = Path(name).name == name
-    return shipped if plain and not path.is_file() and shipped.is_file() else path
+    if path.is_file() or Path(name).parent not in (Path(), Path("configs"), SHIPPED):
+        return path
+    shipped = sorted(SHIPPED.glob(f"*/{Path(name).name.removesuffix('.yaml')}.yaml"))
+    return shipped[0] if shipped else path
 
 
 def _plain(config: DictConfig) -> dict[str, Any]:

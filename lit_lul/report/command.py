@@ -4,15 +4,15 @@ from collections.abc import Callable
 
 from jsonargparse import ArgumentParser
 
-from lit_lul.report.ablations import ablations
-from lit_lul.report.baselines import baselines
-from lit_lul.report.few_shot.adaptation_command import adaptation
-from lit_lul.report.few_shot.table import few_shot
-from lit_lul.report.figures.command import figures
-from lit_lul.report.optimizers import optimizers
-from lit_lul.report.prior import prior
 from lit_lul.report.results import results
 from lit_lul.report.suite import suite
+from studies.ablations.ablations import ablations
+from studies.baselines.baselines import baselines
+from studies.few_shot.adaptation_command import adaptation
+from studies.few_shot.table import few_shot
+from studies.figures.command import figures
+from studies.optimizers.optimizers import optimizers
+from studies.prior.prior import prior
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "suite": suite,

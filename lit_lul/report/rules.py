@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 
 from lit_lul.errors import InvalidInput
-from lit_lul.evaluation.held_out_curve import UNTRAINED_SEED
 from lit_lul.files.theta import load_rule
 from lit_lul.learners.learner import Learner
+from lit_lul.training.held_out_curve import UNTRAINED_SEED
 
 UNTRAINED = "untrained rule"
 

@@ -11,7 +11,7 @@ from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from torch import Tensor
 
-from lit_lul.apply import apply_rule
+from lit_lul.apply.rule import apply_rule
 from lit_lul.data.cache import cached_tensors
 from lit_lul.errors import InvalidInput
 from lit_lul.files.theta import load_rule, rule_path

@@ -7,12 +7,12 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
-from lit_lul.evaluation.held_out_curve import HeldOutCurve
 from lit_lul.files.atomic import replace_file
 from lit_lul.files.hub import THETA, is_reference
 from lit_lul.files.theta import described
 from lit_lul.learners import LSTMOptimizer
 from lit_lul.tasks import ImageTasks
+from lit_lul.training.held_out_curve import HeldOutCurve
 from lit_lul.training.loggers import run_folder
 from lit_lul.training.wandb_logger import RunWandbLogger
 
@@ -64,7 +64,7 @@ for _ in range(5):  # inner steps: x (1, n, inputs) in [0, 1], y (1, n, classes)
 outputs = learner.network.embed(learner.parameters_of(state), queries)"""
 
 OPTIMIZER = """\
-from lit_lul.optim import Learned
+from lit_lul.apply.optim import Learned
 
 optimizer = Learned(model.parameters(), rule="{file}")  # a torch.optim.Optimizer for any module"""
 

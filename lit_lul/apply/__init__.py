@@ -1,0 +1,1 @@
+"""Learners on a user's own data: rows, transformers, optimizers."""

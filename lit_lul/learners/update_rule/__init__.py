@@ -1,6 +1,0 @@
-"""The unsupervised update rule of Metz et al. 2018 as a learner."""
-
-from lit_lul.learners.update_rule.algorithm import UnsupervisedUpdate
-from lit_lul.learners.update_rule.settings import PAPER, UpdateSettings
-
-__all__ = ["PAPER", "UnsupervisedUpdate", "UpdateSettings"]

@@ -1,0 +1,1 @@
+"""Studies: what regenerates the paper's figures and the tables of this project."""

@@ -1,0 +1,1 @@
+"""Runs of ablations, and the paper's claims about them."""

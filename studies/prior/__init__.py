@@ -1,0 +1,1 @@
+"""Worlds of the synthetic prior beside real datasets."""
