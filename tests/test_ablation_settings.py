@@ -1,6 +1,7 @@
 """Settings that leave parts of the method out: what each changes, and that the rest stays."""
 
 from dataclasses import asdict, replace
+from functools import partial
 
 import pytest
 import torch

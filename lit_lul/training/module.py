@@ -140,7 +140,7 @@ class MetaLightningModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": self.make_schedule(optimizer)}
 
     def training_step(self, batch: CohortTruncation, batch_idx: int) -> None:
-        """Run one truncation; after the last one of an outer step, update θ."""
+        """Run one truncation; after the last one of an outer step, update θ (algorithm 1)."""
         truncation = self._suited(batch.truncation)
         carry = None if batch.fresh else self.cohorts.get(batch.cohort)
         outcome = self.estimator(self.learner, self.objective, carry, truncation)
