@@ -27,7 +27,7 @@ from lit_lul.learners.metz import UpdateSettings
 from lit_lul.networks import MLPs
 from lit_lul.objectives import FewShotRidge
 from lit_lul.tasks import GlyphTasks, TaskSource
-from lit_lul.tasks.lengths import ProblemLength, UnrollLength
+from lit_lul.tasks.schedules import ProblemLength, UnrollLength
 from lit_lul.tasks.sizes import Sizes
 from lit_lul.tasks.stream import TaskStream
 from lit_lul.tasks.transforms import Permutation

@@ -14,9 +14,8 @@ from lit_lul.learners import UnsupervisedUpdate, UpdateSettings
 from lit_lul.networks import MLPs
 from lit_lul.objectives.objective import Score
 from lit_lul.tasks.glyph_tasks import GlyphTasks
-from lit_lul.tasks.lengths import ProblemLength, Rounds, UnrollLength
+from lit_lul.tasks.schedules import ProblemLength, Rounds, UnrollLength, WeightSchedule
 from lit_lul.tasks.sizes import Sizes
-from lit_lul.tasks.weights import WeightSchedule
 from lit_lul.training.datamodule import TaskDataModule
 from lit_lul.training.metrics import Throughput
 from lit_lul.training.module import MetaLightningModule

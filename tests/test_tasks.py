@@ -13,17 +13,15 @@ from lit_lul.data.image_set import ImageSet
 from lit_lul.errors import InvalidInput
 from lit_lul.learners.learner import LearnsFrom
 from lit_lul.networks import MLP, MLPs
-from lit_lul.tasks.balance import strata
 from lit_lul.tasks.class_tasks import ClassTasks, distinct
 from lit_lul.tasks.glyph_tasks import GlyphTasks
-from lit_lul.tasks.lengths import ProblemLength, Rounds, UnrollLength
 from lit_lul.tasks.plan import Plan
+from lit_lul.tasks.schedules import ProblemLength, Rounds, UnrollLength, Weight, WeightSchedule
 from lit_lul.tasks.sizes import Sizes
 from lit_lul.tasks.source import STEPS_AT_ONCE, Seeds, Source, TaskSource
-from lit_lul.tasks.stream import TaskStream
+from lit_lul.tasks.stream import TaskStream, strata
 from lit_lul.tasks.synthetic_tasks import SyntheticTasks
 from lit_lul.tasks.transforms import ExampleMask, Inversion, Permutation, Placement
-from lit_lul.tasks.weights import Weight, WeightSchedule
 from lit_lul.training.datamodule import TaskDataModule
 from lit_lul.training.truncations import Needs, realise
 from lit_lul.trees import tensors_of

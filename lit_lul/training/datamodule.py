@@ -10,11 +10,17 @@ from lightning import LightningDataModule
 from lit_lul.errors import InvalidInput
 from lit_lul.networks import MLPs, Networks
 from lit_lul.tasks import GlyphTasks, ImageTasks, Source, TaskSource
-from lit_lul.tasks.lengths import ProblemLength, Rounds, UnrollLength
 from lit_lul.tasks.plan import Plan
+from lit_lul.tasks.schedules import (
+    THE_END,
+    ProblemLength,
+    Rounds,
+    UnrollLength,
+    is_drawn,
+    weight_at,
+)
 from lit_lul.tasks.sizes import Sizes
 from lit_lul.tasks.stream import TaskStream
-from lit_lul.tasks.weights import THE_END, is_drawn, weight_at
 from lit_lul.training.ranks import gather
 
 ROLLOUT_SEED = {"validate": 1, "test": 2}
