@@ -8,7 +8,7 @@ import torch
 
 from lit_lul import Applied, apply_rule, load_rule
 from lit_lul.errors import InvalidInput
-from lit_lul.learners import HebbianRule, HebbianSettings, UnsupervisedUpdate, UpdateSettings
+from lit_lul.learners import LocalRule, LocalSettings, UnsupervisedUpdate, UpdateSettings
 from lit_lul.networks import MLP
 from lit_lul.trees import tensors_of
 
@@ -74,7 +74,7 @@ def test_rows_of_another_kind_are_refused(shape: tuple[int, ...]) -> None:
 
 
 def test_another_learner_is_applied_likewise() -> None:
-    rule = HebbianRule(HebbianSettings(embedding_units=6))
+    rule = LocalRule(LocalSettings(embedding_units=6))
     first, again = apply_to_rows(rule=rule), apply_to_rows(rule=rule)
     assert first.embeddings.shape == (13, 6)
     assert torch.equal(first.embeddings, again.embeddings)

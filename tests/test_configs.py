@@ -16,7 +16,7 @@ from real_data import real_data
 from lit_lul.errors import InvalidInput
 from lit_lul.files.configs import load_config, with_bases
 from lit_lul.files.theta import load_learner
-from lit_lul.learners import LEARNERS, HebbianRule, LSTMOptimizer, UpdateSettings
+from lit_lul.learners import LEARNERS, LocalRule, LSTMOptimizer, UpdateSettings
 from lit_lul.learners.metz import PAPER
 from lit_lul.objectives import FewShotRidge
 from lit_lul.objectives.few_shot_ridge import PAPER as PAPER_OBJECTIVE
@@ -120,7 +120,7 @@ def test_quickstart(run_folder: Path) -> None:
 
 def test_hebbian(run_folder: Path) -> None:
     folder = run("hebbian.yaml", {"digits": {}}, run_folder)
-    assert isinstance(load_learner(folder / "checkpoints" / "theta.safetensors"), HebbianRule)
+    assert isinstance(load_learner(folder / "checkpoints" / "theta.safetensors"), LocalRule)
 
 
 @pytest.mark.parametrize("config", ["broad.yaml", "layered.yaml", "competitive.yaml"])

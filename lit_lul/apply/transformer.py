@@ -22,6 +22,7 @@ from lit_lul.devices import find_device
 from lit_lul.errors import InvalidInput
 from lit_lul.files.theta import load_rule
 from lit_lul.learners.learner import Learner
+from lit_lul.networks.row_network import Readout
 from lit_lul.trees import first_tensor, map_tensors
 
 FEATURE_NORM = 4.0
@@ -123,7 +124,7 @@ class RuleTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
                 self.verbose,
             ),
         )
-        if "readout" in self.params_:
+        if self.network_.readout is not Readout.TOP:
             self._scale_readout(x[:: max(1, len(x) // SCALE_ROWS)])
         return self
 
@@ -152,7 +153,7 @@ class RuleTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     @property
     def _n_features_out(self) -> int:
         """Number of features, for scikit-learn."""
-        of_network = self.network_.embedding_width(self.params_)
+        of_network = self.network_.embedding_width
         if self.layers == "all":
             of_network = sum(self.network_.sizes[1:])
         return len(first_tensor(self.params_)) * of_network

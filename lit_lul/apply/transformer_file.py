@@ -63,7 +63,7 @@ def load_transformer(path: Path | str) -> RuleTransformer:
     except (KeyError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise InvalidInput(f"{path}: expected a fitted transformer ({reason})") from error
-    form = _form(network, networks, readout="params.readout" in tensors)
+    form = _form(network, networks)
     check_shapes(path, tensors, dict(tensors_of(form)))
     stored = (tensors[name] for name, _ in tensors_of(form))
     fitted = map_tensors(lambda _: next(stored), form)
@@ -76,9 +76,9 @@ def load_transformer(path: Path | str) -> RuleTransformer:
     return transformer
 
 
-def _form(network: RowNetwork, networks: int, readout: bool) -> Tree:
+def _form(network: RowNetwork, networks: int) -> Tree:
     """A tree of the tensors that a file of so many networks holds, with other values."""
-    params = network.blank(networks, readout)
+    params = network.init(networks, torch.Generator())
     of_columns = torch.empty(network.inputs, dtype=torch.float64)
     return {
         "params": params,

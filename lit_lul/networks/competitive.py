@@ -5,7 +5,7 @@ Shapes: T tasks, B examples, N_0 inputs, E components, K prototypes, S steps of 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypedDict
+from typing import ClassVar, NamedTuple, TypedDict
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from lit_lul.errors import InvalidInput
 from lit_lul.networks.distances import EPS, shares, squared_distances
 from lit_lul.networks.mlp import LayerStatistics
 from lit_lul.networks.network import Activations
-from lit_lul.networks.row_network import RowNetwork, shares_of
+from lit_lul.networks.row_network import Readout, RowNetwork, shares_of
 from lit_lul.precision import full_precision
 from lit_lul.trees import Tree
 
@@ -79,6 +79,7 @@ class CompetitiveNetwork(RowNetwork):
     """E."""
     prototypes: int
     """K."""
+    readout: ClassVar[Readout] = Readout.LAYERS  # type: ignore[misc]
 
     def __post_init__(self) -> None:
         if min(self.inputs, self.outputs, self.prototypes) < 1:
@@ -131,15 +132,6 @@ class CompetitiveNetwork(RowNetwork):
             ]
         return Activations((x, *scaled), (x, *layers))
 
-    def embed(
-        self, params: CompetitiveParams, x: Tensor, statistics: LayerStatistics | None = None
-    ) -> Tensor:
-        """The three layers, each multiplied by its gain, (..., T, B, E + 2 K)."""
-        layers = self.activations(params, x, statistics).x[1:]
-        gains = params["readout"].unbind(-1)
-        scaled = [h * gain[:, None, None] for h, gain in zip(layers, gains, strict=True)]
-        return torch.cat(scaled, dim=-1)
-
     def statistics(self, params: CompetitiveParams, x: Tensor) -> LayerStatistics:
         """The mean of every layer (T, 1, units), and the mean square norm of the rest (T, 1, 1)."""
         with full_precision(x):
@@ -160,10 +152,6 @@ class CompetitiveNetwork(RowNetwork):
             apart = (centres - (share * centres).sum(0)).square().sum(-1, keepdim=True)
             statistics.append(((share * means).sum(0), (share * (norms + apart)).sum(0)))
         return tuple(statistics)
-
-    def embedding_width(self, params: CompetitiveParams) -> int:
-        """E + 2 K."""
-        return sum(self.sizes[1:])
 
     def receptive_fields(self, params: CompetitiveParams) -> Tensor:
         """The prototypes, (T, N_0, K)."""

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lit_lul.errors import InvalidInput
 from lit_lul.networks.network import Activations
-from lit_lul.networks.row_network import RowNetwork, shares_of
+from lit_lul.networks.row_network import Readout, RowNetwork, shares_of
 from lit_lul.precision import full_precision
 from lit_lul.trees import Tree
 
@@ -56,7 +56,7 @@ class MLPParams(TypedDict):
     biases: tuple[Tensor, ...]
     """b^l, (T, N_l)."""
     readout: NotRequired[Tensor]
-    """Gains of the inputs and of every layer, (T, L + 1), where all of them are read out."""
+    """Gains of the layers that are read out, see `Readout`, (T, layers)."""
 
 
 LayerStatistics = tuple[tuple[Tensor, Tensor], ...]
@@ -83,6 +83,8 @@ class MLP(RowNetwork):
     """One of `ACTIVATIONS`, used in every layer, the top one included."""
     batch_norm: bool = True
     """Whether layers are normalised; the paper's are."""
+    readout: Readout = Readout.TOP
+    """What the embedding is; the paper's is the top layer (App. 17)."""
     linear_head: ClassVar[bool] = False
     """Whether the top layer is W x + b alone, without batch norm and nonlinearity."""
 
@@ -119,44 +121,21 @@ class MLP(RowNetwork):
         def draw(std: float, *shape: int) -> Tensor:
             return truncated_normal(std, tasks, *shape, generator=generator).to(dtype)
 
-        return {
+        params: MLPParams = {
             "weights": tuple(draw(WEIGHT_STD, below, units) for below, units in layers),
             "biases": tuple(draw(BIAS_STD, units) for _, units in layers),
         }
+        if self.readout is not Readout.TOP:
+            params["readout"] = params["biases"][0].new_ones(
+                tasks, len(self.sizes[self.readout.first :])
+            )
+        return params
 
     def activations(
         self, params: MLPParams, x: Tensor, statistics: LayerStatistics | None = None
     ) -> Activations:
         """Run x (..., T, B, N_0) through all layers (App. 13-15)."""
         return self._run(params, x, statistics)[0]
-
-    def embed(
-        self, params: MLPParams, x: Tensor, statistics: LayerStatistics | None = None
-    ) -> Tensor:
-        """The embedding of x (..., T, B, N_0): its top layer (..., T, B, E) (App. 17).
-
-        φ with a `readout` embeds by all layers, the inputs first, (..., T, B, N_0 + ... + N_L). A
-        layer is multiplied by its gain and divided by √N_l, so that its norm does not grow with
-        its width.
-        """
-        layers = self.activations(params, x, statistics).x
-        if "readout" not in params:
-            return layers[-1]
-        widths = params["readout"].new_tensor(self.sizes)
-        gains = (params["readout"] * widths.rsqrt()).unbind(-1)
-        scaled = [h * gain[:, None, None] for h, gain in zip(layers, gains, strict=True)]
-        return torch.cat(scaled, dim=-1)
-
-    def embedding_width(self, params: MLPParams) -> int:
-        """Number of features that `embed` gives."""
-        return sum(self.sizes) if "readout" in params else self.outputs
-
-    def blank(self, tasks: int, read_out: bool) -> MLPParams:
-        """φ with other values; with a `readout` if `read_out`."""
-        params = self.init(tasks, torch.Generator())
-        if read_out:
-            params["readout"] = torch.zeros(tasks, len(self.sizes))
-        return params
 
     def receptive_fields(self, params: MLPParams) -> Tensor:
         """Weights of the first layer, (T, N_0, N_1)."""

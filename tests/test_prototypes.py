@@ -16,11 +16,11 @@ from lit_lul.apply.transformer_file import load_transformer, save_transformer
 from lit_lul.errors import InvalidInput
 from lit_lul.files.phi import load_phi
 from lit_lul.learners.learner import Batch
-from lit_lul.learners.local.competition import occupy
-from lit_lul.learners.local.competitive import (
-    CompetitiveRule,
-    CompetitiveSettings,
-    CompetitiveState,
+from lit_lul.learners.local.prototypes import (
+    PrototypeRule,
+    PrototypeSettings,
+    PrototypeState,
+    occupy,
 )
 from lit_lul.networks.competitive import CompetitiveNetwork
 from lit_lul.networks.conv import ConvNet
@@ -36,11 +36,11 @@ SETTINGS: dict[str, Any] = {"hidden_units": (4, 6), "inner_steps": 3, "batch_siz
 ROWS = torch.rand(40, 6, generator=torch.Generator().manual_seed(1))
 
 
-def make_rule(components: int = 3) -> CompetitiveRule:
-    return CompetitiveRule(CompetitiveSettings(embedding_units=components)).double()
+def make_rule(components: int = 3) -> PrototypeRule:
+    return PrototypeRule(PrototypeSettings(embedding_units=components)).double()
 
 
-def start(rule: CompetitiveRule, network: CompetitiveNetwork, tasks: int = 2) -> CompetitiveState:
+def start(rule: PrototypeRule, network: CompetitiveNetwork, tasks: int = 2) -> PrototypeState:
     return rule.start(network, tasks, torch.Generator().manual_seed(4))
 
 
@@ -50,8 +50,8 @@ def rows(seed: int, tasks: int = 2, n: int = 16) -> Tensor:
 
 
 def train(
-    rule: CompetitiveRule, network: CompetitiveNetwork, batches: list[Tensor]
-) -> CompetitiveState:
+    rule: PrototypeRule, network: CompetitiveNetwork, batches: list[Tensor]
+) -> PrototypeState:
     state = start(rule, network, len(batches[0]))
     with torch.no_grad():
         for x in batches:
@@ -156,7 +156,7 @@ def test_the_embedding_is_every_layer_by_its_gain() -> None:
         norm = layer.square().sum(-1).mean(-1)
         torch.testing.assert_close(norm, torch.ones_like(norm))
     embedding = NETWORK.embed(state["params"], x)
-    assert embedding.shape[-1] == NETWORK.embedding_width(state["params"]) == 3 + 12 + 12
+    assert embedding.shape[-1] == NETWORK.embedding_width == 3 + 12 + 12
     parts = embedding.split((3, 12, 12), dim=-1)
     for part, layer, gain in zip(parts, layers[1:], (2.0, 3.0, 1.0), strict=True):
         torch.testing.assert_close(part, gain * layer)
@@ -205,7 +205,7 @@ def test_tasks_are_independent_and_the_order_of_inputs_does_not_matter() -> None
 @pytest.mark.parametrize("values", ["constant", "two rows"])
 def test_poor_rows_give_finite_features(values: str) -> None:
     x = torch.full((40, 6), 0.5) if values == "constant" else ROWS[:2]
-    applied = apply_rule(CompetitiveRule(), x, inner_steps=5, batch_size=2)
+    applied = apply_rule(PrototypeRule(), x, inner_steps=5, batch_size=2)
     assert applied.embeddings.isfinite().all()
 
 
@@ -216,16 +216,16 @@ def test_the_network_has_as_many_units_as_an_mlp() -> None:
     assert rule.network_for(network) is network
     with pytest.raises(InvalidInput, match="expects 3"):
         rule.network_for(MLP((6, 8, 4)))
-    with pytest.raises(InvalidInput, match="ConvNet: CompetitiveRule expects"):
+    with pytest.raises(InvalidInput, match="ConvNet: PrototypeRule expects"):
         rule.network_for(ConvNet(64, 3))
     with pytest.raises(InvalidInput, match="0 prototypes: expected one or more"):
         CompetitiveNetwork(6, 3, 0)
     with pytest.raises(InvalidInput, match="embedding_units 0"):
-        CompetitiveSettings(embedding_units=0)
+        PrototypeSettings(embedding_units=0)
 
 
 def test_applied_rows_can_be_stored_and_embedded_again(tmp_path: Path) -> None:
-    applied = apply_rule(CompetitiveRule(CompetitiveSettings(3)), ROWS, **SETTINGS)
+    applied = apply_rule(PrototypeRule(PrototypeSettings(3)), ROWS, **SETTINGS)
     assert applied.embeddings.shape == (40, 3 + 5 + 5)
     torch.testing.assert_close(applied.embed(ROWS), applied.embeddings)
     _, phi = write_applied(applied, tmp_path)
@@ -235,7 +235,7 @@ def test_applied_rows_can_be_stored_and_embedded_again(tmp_path: Path) -> None:
 
 
 def test_transformers_know_their_features_and_come_back(tmp_path: Path) -> None:
-    rule = CompetitiveRule(CompetitiveSettings(3))
+    rule = PrototypeRule(PrototypeSettings(3))
     transformer = RuleTransformer(rule, n_networks=2, random_state=0, **SETTINGS)
     transformer.fit(ROWS.numpy())
     features = transformer.transform(ROWS.numpy())

@@ -31,7 +31,7 @@ from lit_lul import (
 )
 from lit_lul.apply.rule import train_networks
 from lit_lul.errors import InvalidInput
-from lit_lul.learners import CompetitiveRule, CompetitiveSettings
+from lit_lul.learners import PrototypeRule, PrototypeSettings
 
 ROWS = np.random.default_rng(0).random((13, 7))
 
@@ -48,7 +48,7 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         hidden_channels=4, error_channels=3, top_channels=4, embedding_units=6, inner_rate=0.03
     )
     save_learner(UnsupervisedUpdate(settings), folder / "tiny.safetensors")
-    save_learner(CompetitiveRule(CompetitiveSettings(6)), folder / "competitive.safetensors")
+    save_learner(PrototypeRule(PrototypeSettings(6)), folder / "competitive.safetensors")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("lit_lul.files.theta.PRETRAINED", folder)
         yield
