@@ -74,7 +74,7 @@ def correlation(module: MetaLightningModule, data: TaskDataModule, count: int) -
     seconds, costs = [], []
     stream = stream_of(data, count, independent=True)
     for plan, steps in truncations(stream, 1, count + WARM_UP, independent=True):
-        seconds.append(unroll_seconds(module, truncation_of(plan, data.sizes.tasks)))
+        seconds.append(unroll_seconds(module, truncation_of(plan)))
         costs.append(cost(plan, steps))
     return float(np.corrcoef(seconds[WARM_UP:], costs[WARM_UP:])[0, 1])
 

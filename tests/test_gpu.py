@@ -31,7 +31,7 @@ from lit_lul.tasks.lengths import ProblemLength, UnrollLength
 from lit_lul.tasks.sizes import Sizes
 from lit_lul.tasks.stream import TaskStream
 from lit_lul.tasks.transforms import Permutation
-from lit_lul.training.truncations import CohortTruncation, realise
+from lit_lul.training.truncations import CohortTruncation, Needs, realise
 from lit_lul.trees import tensors_of, to_device
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -58,7 +58,7 @@ def truncations(count: int, device: torch.device, dtype: torch.dtype) -> list[Co
     lengths = UnrollLength((3, 3), (3, 3), 1), ProblemLength(90, 90, 1, 0)
     sources: list[TaskSource] = [source]
     stream = TaskStream(sources, MLPs((1, 1), (12, 12)), sizes, *lengths, 32, seed=0)
-    return [realise(plan.to(device), device, dtype, 2) for plan in islice(stream, count)]
+    return [realise(plan.to(device), Needs(device, dtype)) for plan in islice(stream, count)]
 
 
 def start(learner: Learner, batch: CohortTruncation, device: torch.device) -> Any:

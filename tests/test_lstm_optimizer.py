@@ -22,7 +22,7 @@ from lit_lul.tasks.plan import Plan
 from lit_lul.tasks.quadratic_tasks import QuadraticFunctions
 from lit_lul.tasks.sizes import ProblemSizes
 from lit_lul.tasks.source import Seeds
-from lit_lul.training.truncations import realise
+from lit_lul.training.truncations import Needs, realise
 
 TASKS, DIMENSIONS, STEPS = 3, 4, 5
 SOURCE = QuadraticFunctions("quadratics", [DIMENSIONS], 1.0)
@@ -39,9 +39,8 @@ def make_learner(**settings: Any) -> LSTMOptimizer:
 def truncation(number: int = 0) -> Truncation:
     """One truncation of the same three quadratics, in float64."""
     content = SOURCE.plan(SOURCE.families[0], STEPS, SIZES, Seeds([7], [7, number]))
-    plan = Plan(0, number == 0, 0, Linear(DIMENSIONS, 1), 0, SOURCE, content, 3, 4)
-    device = torch.device("cpu")
-    return realise(plan, device, torch.float64, TASKS, learns_from="labelled").truncation
+    plan = Plan(0, number == 0, 0, Linear(DIMENSIONS, 1), TASKS, 0, SOURCE, content, 3, 4)
+    return realise(plan, Needs(torch.device("cpu"), torch.float64, "labelled")).truncation
 
 
 def by_hand(learner: LSTMOptimizer, carry: Any, problem: Truncation) -> Tensor:

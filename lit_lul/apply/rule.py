@@ -11,10 +11,10 @@ from rich.progress import track
 from torch import Tensor
 
 from lit_lul.errors import InvalidInput
-from lit_lul.evaluation.rollout import check_unlabelled, rollout
 from lit_lul.files.atomic import replace_file
 from lit_lul.files.phi import save_phi
 from lit_lul.learners.learner import Learner
+from lit_lul.learners.rollout import check_unlabelled, rollout
 from lit_lul.networks.mlp import MLP
 from lit_lul.networks.network import Params, Statistics
 from lit_lul.networks.row_network import RowNetwork

@@ -141,6 +141,7 @@ class TaskStream:
             fresh=fresh,
             age=age,
             network=self.networks.at(quantile, kind.inputs, self.embedding_units),
+            tasks=sizes.tasks,
             family=number,
             source=source,
             content=source.plan(kind, steps, sizes, seeds),
