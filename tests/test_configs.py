@@ -50,7 +50,6 @@ SMALLER = [
     "--data.validation_steps=1",
 ]
 SMALLER_CURVE = {
-    "networks": {"init_args": {"hidden_units": [4, 4]}},
     "inner_steps": 1,
     "batch_size": 8,
     "draws": 2,
@@ -66,10 +65,13 @@ IN_COLOUR = "--data.sources.imagenet.images.grey=false"
 
 def run(config: str, held_out: dict[str, Any], run_folder: Path, *options: str) -> Path:
     """Fit a configuration with changes, and with fewer and smaller steps; its folder."""
-    curves = {name: SMALLER_CURVE | changes for name, changes in held_out.items()}
+    of_mlps, own = "hidden_units", "prototypes" if config == "competitive.yaml" else "hidden_units"
+    small = {"networks": {"init_args": {own: [4, 4]}}}
+    curves = {name: SMALLER_CURVE | small | changes for name, changes in held_out.items()}
     smaller = OmegaConf.create({"base": str(CONFIGS / config), "held_out": curves})
     OmegaConf.save(smaller, "smaller.yaml")  # faster than options
-    lit_lul("fit", "--config=smaller.yaml", *SMALLER, *options)
+    options = (*(option.replace(of_mlps, own) for option in SMALLER), *options)
+    lit_lul("fit", "--config=smaller.yaml", *options)
     return run_folder / "runs" / config.removesuffix(".yaml") / "version_0"
 
 

@@ -16,7 +16,7 @@ from lit_lul.learners import Batch, LocalRule, LocalSettings
 from lit_lul.learners.local.rule import ROLES, LocalState
 from lit_lul.learners.local.terms import TERMS, Synapses, term, towards_components
 from lit_lul.networks.mlp import MLP
-from lit_lul.networks.row_network import Readout
+from lit_lul.networks.network import Readout
 from lit_lul.trees import map_tensors
 
 NETWORK = MLP((5, 4, 4, 3), "tanh")

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from lit_lul.apply.rule import apply_rule, write_applied
-from lit_lul.apply.transformer import RuleTransformer
-from lit_lul.apply.transformer_file import load_transformer, save_transformer
+from lit_lul.apply.transformer import RuleTransformer, load_transformer, save_transformer
 from lit_lul.errors import InvalidInput
 from lit_lul.files.phi import load_phi
 from lit_lul.learners.learner import Batch
@@ -22,9 +21,8 @@ from lit_lul.learners.local.prototypes import (
     PrototypeState,
     occupy,
 )
-from lit_lul.networks.competitive import CompetitiveNetwork
+from lit_lul.networks.competitive import WINNERS, CompetitiveNetwork, shares, squared_distances
 from lit_lul.networks.conv import ConvNet
-from lit_lul.networks.distances import WINNERS, shares, squared_distances
 from lit_lul.networks.mlp import MLP
 from lit_lul.objectives.few_shot_ridge import FewShotRidge
 from lit_lul.objectives.objective import Labelled
@@ -216,7 +214,7 @@ def test_the_network_has_as_many_units_as_an_mlp() -> None:
     assert rule.network_for(network) is network
     with pytest.raises(InvalidInput, match="expects 3"):
         rule.network_for(MLP((6, 8, 4)))
-    with pytest.raises(InvalidInput, match="ConvNet: PrototypeRule expects"):
+    with pytest.raises(InvalidInput, match="PrototypeRule expects a CompetitiveNetwork"):
         rule.network_for(ConvNet(64, 3))
     with pytest.raises(InvalidInput, match="0 prototypes: expected one or more"):
         CompetitiveNetwork(6, 3, 0)

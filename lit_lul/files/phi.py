@@ -13,8 +13,7 @@ from lit_lul.files.atomic import replace_file
 from lit_lul.files.tensors import check_shapes, read_tensors
 from lit_lul.networks.competitive import CompetitiveNetwork
 from lit_lul.networks.mlp import MLP
-from lit_lul.networks.network import Params, Statistics
-from lit_lul.networks.row_network import Readout, RowNetwork
+from lit_lul.networks.network import Params, Readout, RowNetwork, Statistics
 from lit_lul.trees import map_tensors, tensors_of
 
 FORMAT = "lit_lul phi 2"

@@ -11,16 +11,18 @@ import torch
 from torch import Tensor
 
 from lit_lul.errors import InvalidInput
-from lit_lul.networks.distances import EPS, shares, squared_distances
 from lit_lul.networks.mlp import LayerStatistics
-from lit_lul.networks.network import Activations
-from lit_lul.networks.row_network import Readout, RowNetwork, shares_of
+from lit_lul.networks.network import Activations, Networks, Readout, RowNetwork, shares_of
 from lit_lul.precision import full_precision
 from lit_lul.trees import Tree
 
 EXCITATIONS = 8
 """S, the largest number of steps that excitation spreads."""
 PROTOTYPE_STD = 0.01
+WINNERS = 5
+"""Prototypes that share an input."""
+EPS = 1e-9
+"""Added to squared distances and mean squares before they are divided by or their root is taken."""
 SELDOM = 1e-3
 """Added to what a prototype wins, as a share of the mean, before it is divided by."""
 
@@ -170,6 +172,60 @@ class CompetitiveNetwork(RowNetwork):
                 -1, order.unsqueeze(1).expand(tree["scales"].shape)
             )
         return moved
+
+
+@dataclass(frozen=True)
+class CompetitiveNetworks(Networks):
+    """Competitive networks; every number of prototypes is equally likely.
+
+    Raises:
+        InvalidInput: for bounds below one or in the wrong order.
+    """
+
+    prototypes: tuple[int, int] = (256, 256)
+    """Bounds on K, both included."""
+
+    def __post_init__(self) -> None:
+        low, high = self.prototypes
+        if not 1 <= low <= high:
+            raise InvalidInput(f"prototypes must be 1 <= lower <= upper, got {low} and {high}")
+
+    def at(self, quantile: float, inputs: int, outputs: int) -> CompetitiveNetwork:
+        """The network at a quantile of the numbers of prototypes."""
+        low, high = self.prototypes
+        prototypes = min(low + int(quantile * (high - low + 1)), high)
+        return CompetitiveNetwork(inputs, outputs, prototypes)
+
+
+def squared_distances(x: Tensor, prototypes: Tensor, scales: Tensor) -> Tensor:
+    """Squared distances of inputs (..., T, B, N_0) from prototypes (T, N_0, K): (..., T, B, K).
+
+    Args:
+        x: the inputs.
+        prototypes: the prototypes.
+        scales: factors of the inputs, (T, N_0).
+    """
+    x, prototypes = x * scales.unsqueeze(-2), prototypes * scales.unsqueeze(-1)
+    lengths = x.square().sum(-1, keepdim=True) + prototypes.square().sum(-2, keepdim=True)
+    return (lengths - 2 * (x @ prototypes)).clamp(min=0)
+
+
+def shares(square: Tensor) -> Tensor:
+    """Shares that prototypes have of an input, (..., K): the nearest few some, all others none.
+
+    A share falls linearly with the squared distance, to 0 at the nearest prototype without one: so
+    shares do not depend on how dense inputs are. They add up to 1.
+
+    Args:
+        square: squared distances from the prototypes, (..., K).
+    """
+    if square.shape[-1] == 1:
+        return torch.ones_like(square)
+    count = min(WINNERS, square.shape[-1] - 1)
+    nearest = square.topk(count + 1, dim=-1, largest=False).values
+    first, without = nearest[..., :1], nearest[..., -1:]
+    near = (1 - (square - first) / (without - first).clamp(min=EPS)).clamp(min=0)
+    return near / near.sum(-1, keepdim=True)
 
 
 def _respond(params: CompetitiveParams, x: Tensor) -> Responses:

@@ -4,7 +4,8 @@ Shapes: T tasks, B examples, N_l units of layer l = 0..L (N_0 inputs, N_L = E, t
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from itertools import pairwise
 from typing import ClassVar, NotRequired, TypedDict
 
@@ -13,8 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lit_lul.errors import InvalidInput
-from lit_lul.networks.network import Activations
-from lit_lul.networks.row_network import Readout, RowNetwork, shares_of
+from lit_lul.networks.network import Activations, Networks, Readout, RowNetwork, shares_of
 from lit_lul.precision import full_precision
 from lit_lul.trees import Tree
 
@@ -231,3 +231,73 @@ def check_activation(name: str) -> None:
     """
     if name not in ACTIVATIONS:
         raise InvalidInput(f"activation {name!r}: expected one of {', '.join(ACTIVATIONS)}")
+
+
+@dataclass(frozen=True)
+class MLPs(Networks):
+    """MLPs with equal hidden widths; every depth and width is equally likely (section 4.2).
+
+    Raises:
+        InvalidInput: for bounds below one or in the wrong order, or an unknown activation.
+    """
+
+    hidden_layers: tuple[int, int] = (2, 5)
+    """Bounds on the hidden layers, both included; the embedding comes on top."""
+    hidden_units: tuple[int, int] = (64, 512)
+    """Bounds on the units of every hidden layer, both included."""
+    activation: str = "relu"
+    """Nonlinearity of all layers: relu, leaky_relu, elu, swish, tanh, sigmoid, step or identity."""
+    batch_norm: bool = True
+    """Whether layers are normalised; the paper's are."""
+    readout: Readout = Readout.TOP
+    """What the embedding is."""
+
+    def __post_init__(self) -> None:
+        for name in ("hidden_layers", "hidden_units"):
+            low, high = getattr(self, name)
+            if not 1 <= low <= high:
+                raise InvalidInput(
+                    f"{name} from {low} to {high}: expected 1 <= lower <= upper bound"
+                )
+        check_activation(self.activation)
+
+    def at(self, quantile: float, inputs: int, outputs: int) -> MLP:
+        """The MLP at a quantile of all MLPs sorted by the cost of an inner step."""
+        every = _by_cost(self, inputs, outputs)
+        return every[min(int(quantile * len(every)), len(every) - 1)]
+
+
+@dataclass(frozen=True)
+class LinearHeadMLPs(Networks):
+    """One `LinearHeadMLP`.
+
+    Raises:
+        InvalidInput: for a layer without units, or an unknown activation.
+    """
+
+    hidden_units: list[int] = field(default_factory=lambda: [256, 128])
+    """Units of every hidden layer; the linear head comes on top."""
+    activation: str = "relu"
+    """Nonlinearity of the hidden layers: relu, leaky_relu, elu, swish, tanh, sigmoid, ..."""
+    batch_norm: bool = True
+    """Whether hidden layers are normalised."""
+
+    def __post_init__(self) -> None:
+        self.at(0.5, 1, 1)
+
+    def at(self, quantile: float, inputs: int, outputs: int) -> LinearHeadMLP:
+        """The network, whatever the quantile."""
+        sizes = (inputs, *self.hidden_units, outputs)
+        return LinearHeadMLP(sizes, self.activation, self.batch_norm)
+
+
+@cache
+def _by_cost(mlps: MLPs, inputs: int, outputs: int) -> list[MLP]:
+    """All MLPs within the bounds, cheapest first."""
+    (fewest, most), (narrowest, widest) = mlps.hidden_layers, mlps.hidden_units
+    every = [
+        MLP((inputs, *[units] * layers, outputs), mlps.activation, mlps.batch_norm, mlps.readout)
+        for layers in range(fewest, most + 1)
+        for units in range(narrowest, widest + 1)
+    ]
+    return sorted(every, key=lambda mlp: mlp.cost)

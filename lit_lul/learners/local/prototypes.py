@@ -13,8 +13,14 @@ from torch import Tensor, nn
 from lit_lul.errors import InvalidInput
 from lit_lul.learners.learner import Batch, Learner, register
 from lit_lul.learners.local.terms import towards_components
-from lit_lul.networks.competitive import EXCITATIONS, CompetitiveNetwork, CompetitiveParams
-from lit_lul.networks.distances import EPS, shares, squared_distances
+from lit_lul.networks.competitive import (
+    EPS,
+    EXCITATIONS,
+    CompetitiveNetwork,
+    CompetitiveParams,
+    shares,
+    squared_distances,
+)
 from lit_lul.networks.mlp import MLP
 from lit_lul.networks.network import Network
 from lit_lul.precision import full_precision
@@ -104,23 +110,25 @@ class PrototypeRule(Learner):
         """E, from the settings."""
         return self.settings.embedding_units
 
-    def network_for(self, network: Network) -> CompetitiveNetwork:
-        """That network, or one of as many units as an MLP has.
+    def check(self, network: Network) -> None:
+        """Check that it is a `CompetitiveNetwork` with E components.
 
         Raises:
-            InvalidInput: for another class, or other than E components.
+            InvalidInput: if not, naming what the network has and what the rule expects.
         """
+        super().check(network)
+        if not isinstance(network, CompetitiveNetwork):
+            raise InvalidInput(
+                f"network {network}: {type(self).__name__} expects a CompetitiveNetwork"
+            )
+
+    def network_for(self, network: Network) -> Network:
+        """The network, or for an MLP one of as many units."""
         if isinstance(network, MLP):
             *hidden, components = network.sizes[1:]
             prototypes = max(1, sum(hidden) // 2)  # each has two units: closeness, neighbourhood
             network = CompetitiveNetwork(network.inputs, components, prototypes)
-        if not isinstance(network, CompetitiveNetwork):
-            raise InvalidInput(
-                f"network {type(network).__name__}: {type(self).__name__} expects a "
-                "CompetitiveNetwork, or an MLP for one of as many units"
-            )
-        self.check(network)
-        return network
+        return super().network_for(network)
 
     def start(self, network: Network, tasks: int, generator: torch.Generator) -> PrototypeState:
         """A state with newly drawn φ, in the dtype of θ."""

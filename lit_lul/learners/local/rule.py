@@ -15,8 +15,7 @@ from lit_lul.errors import InvalidInput
 from lit_lul.learners.learner import Batch, Learner, register
 from lit_lul.learners.local.terms import EPS, TERMS, Kind, Synapses, relative, standardised
 from lit_lul.networks.mlp import MLP, MLPParams
-from lit_lul.networks.network import Network
-from lit_lul.networks.row_network import Readout
+from lit_lul.networks.network import Network, Readout
 from lit_lul.precision import full_precision
 
 ROLES = ("first", "hidden", "last")
@@ -144,24 +143,29 @@ class LocalRule(Learner):
         """E, from the settings."""
         return self.settings.embedding_units
 
+    @property
+    def readout(self) -> Readout:
+        """The readout of the networks that it trains."""
+        return Readout.TOP if self.gains is None else Readout.ALL
+
     def check(self, network: Network) -> None:
-        """Check that the network is an MLP with E units in its top layer.
+        """Check that the network is an MLP with E units in its top layer, read out as θ says.
 
         Raises:
             InvalidInput: if not, naming what the network has and what the rule expects.
         """
-        if not isinstance(network, MLP):
-            raise InvalidInput(
-                f"network {type(network).__name__}: {type(self).__name__} expects an MLP"
-            )
         super().check(network)
+        if not isinstance(network, MLP) or network.readout is not self.readout:
+            raise InvalidInput(
+                f"network {network}: {type(self).__name__} expects an MLP with readout "
+                f"{self.readout.name}"
+            )
 
     def network_for(self, network: Network) -> Network:
-        """The MLP, read out from all layers if θ has gains."""
-        self.check(network)
-        if self.gains is None or not isinstance(network, MLP):
-            return network
-        return replace(network, readout=Readout.ALL)
+        """The MLP, with the readout that θ has gains for."""
+        if isinstance(network, MLP):
+            network = replace(network, readout=self.readout)
+        return super().network_for(network)
 
     def start(self, network: Network, tasks: int, generator: torch.Generator) -> LocalState:
         """A state with newly drawn φ, in the dtype of θ."""
