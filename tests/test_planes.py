@@ -213,8 +213,8 @@ def test_a_network_that_does_not_fit_is_named(network: Network, message: str) ->
         ({"planes": ["hebb", "oja"]}, "oja"),
         ({"planes": ["hebb", "hebb"]}, "planes"),
         ({"planes": []}, "planes"),
-        ({"hidden_channels": 0}, "hidden_channels 0"),
-        ({"hebb": "products"}, "hebb 'products': expected one of covariance, correlation"),
+        ({"hidden_channels": 0}, r"^UpdateSettings\.hidden_channels must be at least 1, got 0$"),
+        ({"hebb": "products"}, "hebb must be one of covariance, correlation, got 'products'"),
     ],
 )
 def test_bad_settings_are_named(settings: dict[str, Any], message: str) -> None:
