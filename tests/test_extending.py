@@ -27,7 +27,7 @@ from torch import Tensor
 from lit_lul.errors import InvalidInput
 from lit_lul.estimators import Estimator, Outcome
 from lit_lul.files.theta import load_learner, stored_settings
-from lit_lul.learners import LEARNERS
+from lit_lul.learners import LEARNERS, TERMS, LocalRule
 from lit_lul.learners.learner import Learner, register
 from lit_lul.networks import MLP
 from lit_lul.objectives import Labelled, Score
@@ -42,7 +42,17 @@ def test_the_page_is_files_and_commands() -> None:
     assert len(re.findall(r"^```(?:python|yaml)", PAGE, re.M)) == len(FILES)
     assert {name for name in FILES if name.endswith(".yaml")} == {
         f"my_{kind}.yaml"  # each has a test here
-        for kind in ("rule", "network", "objective", "estimator", "noise", "zoom", "source")
+        for kind in (
+            "local",
+            "term",
+            "rule",
+            "network",
+            "objective",
+            "estimator",
+            "noise",
+            "zoom",
+            "source",
+        )
     }
     assert all(len(text.splitlines()) <= 60 for text in FILES.values())
     used = {word for command in COMMANDS for word in shlex.split(command)}
@@ -50,7 +60,22 @@ def test_the_page_is_files_and_commands() -> None:
         if name.endswith(".yaml"):
             assert name in used
             modules = re.findall(r"class_path: (\w+)\.\w+$", text, re.M)
-            assert modules and all(f"{module}.py" in FILES for module in modules)
+            assert modules or name == "my_local.yaml"  # which needs no code
+            assert all(f"{module}.py" in FILES for module in modules)
+
+
+def test_local_rule_and_term(folder: Path) -> None:
+    for name, terms in (("my_local", ["hebb", "decay"]), ("my_term", ["hebb", "oja"])):
+        theta = fit(f"{name}.yaml", "--held_out={}") / "checkpoints" / "theta.safetensors"
+        rule = load_learner(theta)
+        assert isinstance(rule, LocalRule) and list(rule.settings.populations["all"]) == terms
+        assert (rule.coefficients["all"] != torch.tensor([1.0, 0.5])).all()
+    del TERMS["oja"]  # as where nothing imports my_term
+    with pytest.raises(
+        InvalidInput, match="population all: unknown oja, expected some of"
+    ) as raised:
+        load_learner(theta)
+    assert "\n" not in str(raised.value)
 
 
 def test_learner(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

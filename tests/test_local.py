@@ -323,15 +323,15 @@ def test_a_term_of_ones_own_is_a_function(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"embedding_units": 0}, "embedding_units"),
-        ({"inner_rate": 0.0}, "inner_rate"),
+        ({"embedding_units": 0}, "LocalSettings.embedding_units must be at least 1, got 0"),
+        ({"inner_rate": 0.0}, "inner_rate must be above 0"),
         ({"populations": {"all": {"hebbs": 1.0}}}, "population all: unknown hebbs, expected"),
         ({"populations": {}}, "populations must not be empty"),
         ({"layers": {"top": {"last": 1.0}}}, "layers: unknown top, expected some of first"),
         ({"layers": {"last": {"top": 1.0}}}, "layers last: unknown top, expected some of first"),
         ({"layers": {"last": {"last": 0.5}}}, "layers last: shares must .* add up to 1, got 0.5"),
         ({"populations": {"a": {"hebb": 1.0}, "b": {}}}, "layers first: unknown first"),
-        ({"gains": [1.0]}, "gains must be four numbers, got 1"),
+        ({"gains": [1.0]}, "LocalSettings.gains must be of length 4 to 4, got"),
     ],
 )
 def test_bad_settings_are_named(settings: dict[str, Any], message: str) -> None:

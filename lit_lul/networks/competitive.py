@@ -10,9 +10,16 @@ from typing import ClassVar, NamedTuple, TypedDict
 import torch
 from torch import Tensor
 
-from lit_lul.errors import InvalidInput
+from lit_lul.constraints import Checked, PositiveInt
 from lit_lul.networks.mlp import LayerStatistics
-from lit_lul.networks.network import Activations, Networks, Readout, RowNetwork, shares_of
+from lit_lul.networks.network import (
+    Activations,
+    Networks,
+    Readout,
+    RowNetwork,
+    check_order,
+    shares_of,
+)
 from lit_lul.precision import full_precision
 from lit_lul.trees import Tree
 
@@ -58,7 +65,7 @@ class Responses(NamedTuple):
 
 
 @dataclass(frozen=True)
-class CompetitiveNetwork(RowNetwork):
+class CompetitiveNetwork(Checked, RowNetwork):
     """Three layers side by side, all of them read out.
 
     - *Components*: E linear units.
@@ -70,25 +77,15 @@ class CompetitiveNetwork(RowNetwork):
 
     Each layer is centred, and scaled as a whole to a mean square norm of 1; neighbourhoods have the
     scale that they would have without excitation, so that they are small where inputs have none.
-
-    Raises:
-        InvalidInput: for a size below one.
     """
 
-    inputs: int
+    inputs: PositiveInt
     """N_0."""
-    outputs: int
+    outputs: PositiveInt
     """E."""
-    prototypes: int
+    prototypes: PositiveInt
     """K."""
     readout: ClassVar[Readout] = Readout.LAYERS  # type: ignore[misc]
-
-    def __post_init__(self) -> None:
-        if min(self.inputs, self.outputs, self.prototypes) < 1:
-            raise InvalidInput(
-                f"competitive network of {self.inputs} inputs, {self.outputs} components and "
-                f"{self.prototypes} prototypes: expected one or more of each"
-            )
 
     @property
     def sizes(self) -> tuple[int, ...]:  # type: ignore[override]  # derived from the others
@@ -175,20 +172,15 @@ class CompetitiveNetwork(RowNetwork):
 
 
 @dataclass(frozen=True)
-class CompetitiveNetworks(Networks):
-    """Competitive networks; every number of prototypes is equally likely.
+class CompetitiveNetworks(Checked, Networks):
+    """Competitive networks; every number of prototypes is equally likely."""
 
-    Raises:
-        InvalidInput: for bounds below one or in the wrong order.
-    """
-
-    prototypes: tuple[int, int] = (256, 256)
+    prototypes: tuple[PositiveInt, PositiveInt] = (256, 256)
     """Bounds on K, both included."""
 
     def __post_init__(self) -> None:
-        low, high = self.prototypes
-        if not 1 <= low <= high:
-            raise InvalidInput(f"prototypes must be 1 <= lower <= upper, got {low} and {high}")
+        super().__post_init__()
+        check_order("prototypes", self.prototypes)
 
     def at(self, quantile: float, inputs: int, outputs: int) -> CompetitiveNetwork:
         """The network at a quantile of the numbers of prototypes."""

@@ -7,14 +7,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import pairwise
-from typing import ClassVar, NotRequired, TypedDict
+from typing import Annotated, ClassVar, NotRequired, TypedDict
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lit_lul.constraints import Checked, Length, PositiveInt
 from lit_lul.errors import InvalidInput
-from lit_lul.networks.network import Activations, Networks, Readout, RowNetwork, shares_of
+from lit_lul.networks.network import (
+    Activations,
+    Networks,
+    Readout,
+    RowNetwork,
+    check_order,
+    shares_of,
+)
 from lit_lul.precision import full_precision
 from lit_lul.trees import Tree
 
@@ -70,14 +78,10 @@ def truncated_normal(std: float, *shape: int, generator: torch.Generator) -> Ten
 
 
 @dataclass(frozen=True)
-class MLP(RowNetwork):
-    """An MLP of any depth and width, usually with batch norm in every layer.
+class MLP(Checked, RowNetwork):
+    """An MLP of any depth and width, usually with batch norm in every layer."""
 
-    Raises:
-        InvalidInput: without a layer, with a layer of no units, or with an unknown activation.
-    """
-
-    sizes: tuple[int, ...]
+    sizes: Annotated[tuple[PositiveInt, ...], Length(2)]
     """Units per layer, inputs first and embedding last: N_0, ..., N_L."""
     activation: str = "relu"
     """One of `ACTIVATIONS`, used in every layer, the top one included."""
@@ -89,11 +93,7 @@ class MLP(RowNetwork):
     """Whether the top layer is W x + b alone, without batch norm and nonlinearity."""
 
     def __post_init__(self) -> None:
-        if len(self.sizes) < 2 or min(self.sizes) < 1:
-            raise InvalidInput(
-                f"MLP sizes {list(self.sizes)}: expected inputs and at least one layer, "
-                "each of one unit or more"
-            )
+        super().__post_init__()
         check_activation(self.activation)
 
     @property
@@ -230,20 +230,16 @@ def check_activation(name: str) -> None:
         InvalidInput: when it does not.
     """
     if name not in ACTIVATIONS:
-        raise InvalidInput(f"activation {name!r}: expected one of {', '.join(ACTIVATIONS)}")
+        raise InvalidInput(f"activation must be one of {', '.join(ACTIVATIONS)}, got {name!r}")
 
 
 @dataclass(frozen=True)
-class MLPs(Networks):
-    """MLPs with equal hidden widths; every depth and width is equally likely (section 4.2).
+class MLPs(Checked, Networks):
+    """MLPs with equal hidden widths; every depth and width is equally likely (section 4.2)."""
 
-    Raises:
-        InvalidInput: for bounds below one or in the wrong order, or an unknown activation.
-    """
-
-    hidden_layers: tuple[int, int] = (2, 5)
+    hidden_layers: tuple[PositiveInt, PositiveInt] = (2, 5)
     """Bounds on the hidden layers, both included; the embedding comes on top."""
-    hidden_units: tuple[int, int] = (64, 512)
+    hidden_units: tuple[PositiveInt, PositiveInt] = (64, 512)
     """Bounds on the units of every hidden layer, both included."""
     activation: str = "relu"
     """Nonlinearity of all layers: relu, leaky_relu, elu, swish, tanh, sigmoid, step or identity."""
@@ -253,12 +249,9 @@ class MLPs(Networks):
     """What the embedding is."""
 
     def __post_init__(self) -> None:
-        for name in ("hidden_layers", "hidden_units"):
-            low, high = getattr(self, name)
-            if not 1 <= low <= high:
-                raise InvalidInput(
-                    f"{name} from {low} to {high}: expected 1 <= lower <= upper bound"
-                )
+        super().__post_init__()
+        check_order("hidden_layers", self.hidden_layers)
+        check_order("hidden_units", self.hidden_units)
         check_activation(self.activation)
 
     def at(self, quantile: float, inputs: int, outputs: int) -> MLP:
@@ -268,14 +261,10 @@ class MLPs(Networks):
 
 
 @dataclass(frozen=True)
-class LinearHeadMLPs(Networks):
-    """One `LinearHeadMLP`.
+class LinearHeadMLPs(Checked, Networks):
+    """One `LinearHeadMLP`."""
 
-    Raises:
-        InvalidInput: for a layer without units, or an unknown activation.
-    """
-
-    hidden_units: list[int] = field(default_factory=lambda: [256, 128])
+    hidden_units: list[PositiveInt] = field(default_factory=lambda: [256, 128])
     """Units of every hidden layer; the linear head comes on top."""
     activation: str = "relu"
     """Nonlinearity of the hidden layers: relu, leaky_relu, elu, swish, tanh, sigmoid, ..."""
@@ -283,7 +272,8 @@ class LinearHeadMLPs(Networks):
     """Whether hidden layers are normalised."""
 
     def __post_init__(self) -> None:
-        self.at(0.5, 1, 1)
+        super().__post_init__()
+        check_activation(self.activation)
 
     def at(self, quantile: float, inputs: int, outputs: int) -> LinearHeadMLP:
         """The network, whatever the quantile."""

@@ -11,6 +11,7 @@ from typing import NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
+from lit_lul.errors import InvalidInput
 from lit_lul.trees import Tree
 
 Params: TypeAlias = Tree
@@ -125,6 +126,16 @@ class RowNetwork(Network):
     @abstractmethod
     def statistics_of_chunks(self, params: Params, chunks: Sequence[Tensor]) -> Statistics:
         """The batch statistics of many rows, in chunks (n_i, N_0) that all tasks share."""
+
+
+def check_order(name: str, bounds: tuple[int, int]) -> None:
+    """Check that a lower bound is at most the upper one.
+
+    Raises:
+        InvalidInput: if not.
+    """
+    if bounds[0] > bounds[1]:
+        raise InvalidInput(f"{name}[0] must be at most {name}[1], got {bounds[0]} and {bounds[1]}")
 
 
 def shares_of(chunks: Sequence[Tensor], like: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lit_lul.constraints import Checked, PositiveInt
 from lit_lul.errors import InvalidInput
 from lit_lul.learners.learner import Batch, Learner, register
 from lit_lul.learners.local.terms import towards_components
@@ -48,21 +49,11 @@ class PrototypeState(TypedDict):
 
 
 @dataclass(frozen=True)
-class PrototypeSettings:
-    """Settings of `PrototypeRule`.
+class PrototypeSettings(Checked):
+    """Settings of `PrototypeRule`."""
 
-    Raises:
-        InvalidInput: for a width below one.
-    """
-
-    embedding_units: int = 32
+    embedding_units: PositiveInt = 32
     """E, components."""
-
-    def __post_init__(self) -> None:
-        if self.embedding_units < 1:
-            raise InvalidInput(
-                f"competitive embedding_units {self.embedding_units}: expected one or more"
-            )
 
 
 @register

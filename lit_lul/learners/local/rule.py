@@ -6,11 +6,12 @@ Shapes: T tasks, B examples, layer l - 1 of N_v units below (v), layer l of N_u 
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TypedDict
+from typing import Annotated, TypedDict
 
 import torch
 from torch import Tensor, nn
 
+from lit_lul.constraints import Checked, Length, Positive, PositiveInt
 from lit_lul.errors import InvalidInput
 from lit_lul.learners.learner import Batch, Learner, register
 from lit_lul.learners.local.terms import EPS, TERMS, Kind, Synapses, relative, standardised
@@ -63,16 +64,16 @@ def _check_names(where: str, found: Collection[str], expected: Collection[str]) 
 
 
 @dataclass(frozen=True)
-class LocalSettings:
+class LocalSettings(Checked):
     """Settings of `LocalRule`: its populations and their initial coefficients.
 
     Raises:
-        InvalidInput: for a number out of range, or a term, population or role that does not exist.
+        InvalidInput: for a number out of range, or an unknown term, population or role.
     """
 
-    embedding_units: int = 32
+    embedding_units: PositiveInt = 32
     """E, units of the network's top layer."""
-    inner_rate: float = 0.1
+    inner_rate: Positive = 0.1
     """η, upper bound on the root mean square change of a unit's weights in the first step."""
     populations: dict[str, dict[str, float]] = field(
         default_factory=lambda: {"first": FIRST, "hidden": DEEP, "last": DEEP}
@@ -82,19 +83,14 @@ class LocalSettings:
     layers: dict[str, dict[str, float]] = field(default_factory=dict)
     """Populations of the layers of a role, `first`, `hidden` or `last`, and their shares of the
     units. A role that is missing has the population of its name, or the only one."""
-    gains: list[float] | None = None
+    gains: Annotated[list[float], Length(4, 4)] | None = None
     """Initial gains of the readout: of the inputs, and of layers by role. With None the embedding
     is the top layer."""
 
     def __post_init__(self) -> None:
-        if self.embedding_units < 1:
-            raise InvalidInput(f"embedding_units must be at least 1, got {self.embedding_units}")
-        if not self.inner_rate > 0:
-            raise InvalidInput(f"inner_rate must be above 0, got {self.inner_rate}")
+        super().__post_init__()
         if not self.populations:
             raise InvalidInput("populations must not be empty")
-        if self.gains is not None and len(self.gains) != 1 + len(ROLES):
-            raise InvalidInput(f"gains must be four numbers, got {len(self.gains)}")
         for name, coefficients in self.populations.items():
             _check_names(f"population {name}", coefficients, (*TERMS, *FIXED))
         _check_names("layers", self.layers, ROLES)
