@@ -155,7 +155,7 @@ def test_every_coefficient_of_every_population_matters() -> None:
         torch.autograd.grad(total, list(rule.parameters())),
         strict=True,
     ):
-        names = list(rule.settings.populations.get(name.removeprefix("coefficients."), ()))
+        names = sorted(rule.settings.populations.get(name.removeprefix("coefficients."), ()))
         unused = [names.index("feedback")] if name.endswith("last") else []
         assert gradient[unused].eq(0).all()  # the last layer gets none
         gradient[unused] = 1
@@ -296,10 +296,10 @@ def test_the_embedding_is_every_layer_by_its_gain(
 
 
 def test_a_rule_of_two_terms_is_settings_alone() -> None:
-    settings = LocalSettings(3, populations={"all": {"hebb": 1.0, "decay": 0.5}})
+    settings = LocalSettings(3, populations={"all": {"hebb": 1, "decay": 0.5}})
     rule = LocalRule(settings).double()
     assert [(name, p.tolist()) for name, p in rule.named_parameters()] == [
-        ("coefficients.all", [1.0, 0.5])
+        ("coefficients.all", [0.5, 1.0])
     ]
     state = start(rule)
     after = rule.step(NETWORK, state, Batch(rows(2)))["params"]["weights"]

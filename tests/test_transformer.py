@@ -206,16 +206,16 @@ def test_sparse_rows_are_refused() -> None:
 @pytest.mark.parametrize(
     ("changes", "culprit"),
     [
-        ({"layers": "hidden"}, "layers 'hidden': expected one of 'embedding', 'all'"),
-        ({"scale": "standard"}, "scale 'standard': expected one of 'minmax', 'global', None"),
-        ({"n_networks": 0}, "n_networks 0: expected 1 or more"),
+        ({"layers": "hidden"}, "layers must be one of embedding, all, got 'hidden'"),
+        ({"scale": "standard"}, "scale must be one of minmax, global or null, got 'standard'"),
+        ({"n_networks": 0}, "n_networks must be at least 1, got 0"),
         ({"batch_size": 1}, "batch_size 1: expected 2"),
         ({"inner_steps": -1}, "inner_steps -1"),
         ({"hidden_units": (0,)}, "sizes"),
         ({"device": "gpu"}, "device 'gpu'"),
         (
             {"rule": "none_such"},
-            "none_such: .* one of the rules that ship: competitive, layered, tiny",
+            "none_such: .* of the rules that ship: competitive, layered, tiny",
         ),
     ],
 )

@@ -20,6 +20,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from lit_lul.apply.rule import embed_rows, row_network, train_networks
+from lit_lul.constraints import PositiveInt, check_arguments
 from lit_lul.devices import find_device
 from lit_lul.errors import InvalidInput
 from lit_lul.files.atomic import replace_file
@@ -83,7 +84,7 @@ class RuleTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         hidden_units: Sequence[int] = (128, 128, 128, 128),
         inner_steps: int = 100,
         batch_size: int = 128,
-        n_networks: int = 1,
+        n_networks: PositiveInt = 1,
         layers: Literal["embedding", "all"] = "embedding",
         scale: Literal["minmax", "global"] | None = "minmax",
         random_state: int | np.random.RandomState | None = None,
@@ -110,7 +111,7 @@ class RuleTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             ValueError: for missing values, infinite values, or fewer than two rows.
             TypeError: for a sparse matrix.
         """
-        self._check_parameters()
+        check_arguments(RuleTransformer.__init__, self.get_params(deep=False))
         device = find_device(self.device)
         rows = validate_data(self, X, dtype=(np.float64, np.float32), ensure_min_samples=2)
         self._fit_scale(rows)
@@ -145,7 +146,7 @@ class RuleTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             TypeError: for a sparse matrix.
         """
         check_is_fitted(self, "statistics_")
-        self._check_parameters()
+        check_arguments(RuleTransformer.__init__, self.get_params(deep=False))
         device = find_device(self.device)
         x = self._scaled(validate_data(self, X, dtype=(np.float64, np.float32), reset=False))
         params, statistics = map_tensors(
@@ -169,16 +170,6 @@ class RuleTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
-
-    def _check_parameters(self) -> None:
-        """Check the parameters that nothing else checks."""
-        choices = {"layers": ("embedding", "all"), "scale": ("minmax", "global", None)}
-        for name, values in choices.items():
-            if getattr(self, name) not in values:
-                expected = ", ".join(map(repr, values))
-                raise InvalidInput(f"{name} {getattr(self, name)!r}: expected one of {expected}")
-        if self.n_networks < 1:
-            raise InvalidInput(f"n_networks {self.n_networks}: expected 1 or more")
 
     def _fit_scale(self, rows: NDArray[Any]) -> None:
         """Choose what brings columns into [0, 1]."""

@@ -83,7 +83,7 @@ def stored_network(path: Path | str, metadata: Mapping[str, str]) -> RowNetwork:
         described = json.loads(metadata["network"])
         fields = {f: tuple(v) if isinstance(v, list) else v for f, v in described.items()}
         if "readout" in fields:
-            fields["readout"] = Readout(fields["readout"])
+            fields["readout"] = Readout(described["readout"])
         return NETWORKS[name](**fields)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())

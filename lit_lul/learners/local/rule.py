@@ -25,24 +25,14 @@ FIXED = {"bias": 0.0, "slowing": -4.0, "sharpness": math.log(2)}
 """Coefficients beside the weights of terms, and their values where a population does not name them:
 what biases approach; the logarithm of the rate at which steps shrink, per inner step; the logarithm
 of the sharpness of the competition."""
-DEEP = {
-    "relative": 0.8,
-    "standard": 0.8,
-    "hebb": 0.4,
-    "bcm": 0.0,
-    "competition": 0.4,
-    "cube": 0.0,
-    "energy": 0.3,
-    "feedback": 0.0,
-    "inhibition": 0.2,
-    "strong_inhibition": 0.2,
-    "decay": 0.0,
-    "strong_decay": 0.0,
-    "bias": 1.5,
-    "slowing": -4.0,
-}
-FIRST = {"hebb": 0.1, "competition": 0.6, "energy": 0.0, "bias": 0.5}
-FIRST = DEEP | FIRST | {"inhibition": 0.3, "strong_inhibition": 0.1}
+COMMON = {"relative": 0.8, "standard": 0.8, "slowing": -4.0}
+COMMON |= dict.fromkeys(("bcm", "cube", "feedback", "decay", "strong_decay"), 0.0)
+FIRST = COMMON | {"hebb": 0.1, "competition": 0.6, "energy": 0.0, "bias": 0.5}
+FIRST |= {"inhibition": 0.3, "strong_inhibition": 0.1}
+DEEP = COMMON | {"hebb": 0.4, "competition": 0.4, "energy": 0.3, "bias": 1.5}
+DEEP |= {"inhibition": 0.2, "strong_inhibition": 0.2}
+"""Initial coefficients of the first layer and of all others, rounded from those that trials ended
+with (docs/runs): units of the first layer compete and are nonlinear, others are nearly linear."""
 
 
 class LocalState(TypedDict):
@@ -128,9 +118,12 @@ class LocalRule(Learner):
     def __init__(self, settings: LocalSettings = LocalSettings()) -> None:
         super().__init__(settings)
         self.coefficients = nn.ParameterDict(
-            {name: torch.tensor([*c.values()]) for name, c in settings.populations.items()}
+            {
+                population: torch.tensor([float(c[name]) for name in sorted(c)])
+                for population, c in settings.populations.items()
+            }
         )
-        """Coefficients of each population, in the order of the settings."""
+        """Coefficients of each population, in alphabetical order of their names."""
         self.gains = None if settings.gains is None else nn.Parameter(torch.tensor(settings.gains))
         """Gains of the inputs, and of layers of each role."""
 
@@ -214,7 +207,7 @@ class LocalRule(Learner):
         """Coefficients of a population by name, those of `FIXED` included, () each."""
         theta = self.coefficients[population]
         fixed = {name: theta.new_full((), value) for name, value in FIXED.items()}
-        named = self.settings.populations[population]
+        named = sorted(self.settings.populations[population])
         return fixed | dict(zip(named, theta.unbind(), strict=True))
 
     def _read_out(self, params: MLPParams, tasks: int) -> MLPParams:

@@ -127,13 +127,13 @@ def competition(synapses: Synapses) -> Tensor:
 @term("signal")
 def cube(synapses: Synapses) -> Tensor:
     """Rare, large responses of either sign: z³ (independent components; Hyvärinen and Oja 1997)."""
-    return synapses.standard_potential**3
+    return synapses.standard_potential.pow(3)
 
 
 @term("signal")
 def energy(synapses: Synapses) -> Tensor:
     """Large responses without their sign: z² (the energy model; Adelson and Bergen 1985)."""
-    return synapses.standard_potential**2
+    return synapses.standard_potential.square()
 
 
 @term("signal")
