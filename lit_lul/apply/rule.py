@@ -16,8 +16,7 @@ from lit_lul.files.phi import save_phi
 from lit_lul.learners.learner import Learner
 from lit_lul.learners.rollout import check_unlabelled, rollout
 from lit_lul.networks.mlp import MLP
-from lit_lul.networks.network import Params, Statistics
-from lit_lul.networks.row_network import RowNetwork
+from lit_lul.networks.network import Params, RowNetwork, Statistics
 from lit_lul.trees import concatenate, first_tensor, tensors_of, to_device
 
 Item = TypeVar("Item")

@@ -1,6 +1,5 @@
 """MetaLightningModule: holds θ and the cohorts' states, and optimises θ manually."""
 
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ from torchmetrics import MeanMetric
 from lit_lul.devices import check_precision, has_compiler
 from lit_lul.errors import InvalidInput
 from lit_lul.estimators import TruncatedBackprop
-from lit_lul.estimators.estimator import Carry, Estimator, Truncation
+from lit_lul.estimators.estimator import Carry, Estimator
 from lit_lul.estimators.truncated_backprop import advance
 from lit_lul.files.theta import check_same, check_settings, check_shapes, described
 from lit_lul.learners import Learner, UnsupervisedUpdate
@@ -151,7 +150,8 @@ class MetaLightningModule(LightningModule):
 
     def training_step(self, batch: CohortTruncation, batch_idx: int) -> None:
         """Run one truncation; after the last one of an outer step, update θ (algorithm 1)."""
-        plan, truncation = batch.plan, self._suited(batch.truncation)
+        plan, truncation = batch.plan, batch.truncation
+        self.learner.check(truncation.network)
         carry = None if plan.fresh else self.cohorts.get(plan.cohort)
         outcome = self.estimator(self.learner, self.objective, carry, truncation)
         self.cohorts[plan.cohort] = outcome.carry
@@ -298,12 +298,9 @@ class MetaLightningModule(LightningModule):
         named = {f"train/{name}": value for name, value in values.items()}
         self._log(self.train_metrics.summarise() | named)
 
-    def _suited(self, truncation: Truncation) -> Truncation:
-        """The truncation with the network that the learner trains."""
-        return replace(truncation, network=self.learner.network_for(truncation.network))
-
     def _roll_out(self, batch: CohortTruncation) -> None:
-        truncation = self._suited(batch.truncation)
+        truncation = batch.truncation
+        self.learner.check(truncation.network)
         with torch.no_grad():
             state = advance(self.learner, None, truncation)
             params = self.learner.parameters_of(state)
