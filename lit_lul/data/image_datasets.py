@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
+from lit_lul.constraints import Checked, PositiveInt
 from lit_lul.data.cache import cached_tensors
 from lit_lul.data.datasets_access import find_folder, fingerprint, load_split, reason_of
 from lit_lul.data.image_set import ImageSet
@@ -70,12 +71,12 @@ _DECODER = 1
 _CHOICES = {"classes", "leave_out", "held_out"}
 
 
-@dataclass
-class ImageSource:
+@dataclass(frozen=True)
+class ImageSource(Checked):
     """One split of a labelled image dataset, with the classes to load and the image size.
 
     Raises:
-        InvalidInput: `side` is less than 1, or `held_out` is set without `leave_out`.
+        InvalidInput: `held_out` is set without `leave_out`.
     """
 
     dataset: str
@@ -86,7 +87,7 @@ class ImageSource:
     """The column of images."""
     label_column: str = "label"
     """The column of classes."""
-    side: int = 16
+    side: PositiveInt = 16
     """Height and width that images are resized to, in pixels."""
     grey: bool = False
     """Whether images are converted to one grey channel instead of three of colour."""
@@ -98,8 +99,7 @@ class ImageSource:
     """Whether to load the classes of leave_out instead of all others."""
 
     def __post_init__(self) -> None:
-        if self.side < 1:
-            raise InvalidInput(f"side {self.side}: must be at least 1 pixel")
+        super().__post_init__()
         if self.held_out and self.leave_out is None:
             raise InvalidInput("held_out true: leave_out must name the classes to load")
 
