@@ -15,7 +15,6 @@ from lit_lul.estimators.estimator import (
     Estimator,
     Outcome,
     Truncation,
-    device_of,
     seeded,
 )
 from lit_lul.learners.learner import Batch, Learner, State
@@ -101,7 +100,7 @@ def started(learner: Learner, state: State | None, truncation: Truncation) -> St
     """The state, or that of new tasks from the truncation's seed if it is None."""
     if state is not None:
         return state
-    generator = seeded(truncation.start_seed, device_of(learner))
+    generator = seeded(truncation.start_seed, next(learner.parameters()).device)
     return learner.start(truncation.network, truncation.tasks, generator)
 
 

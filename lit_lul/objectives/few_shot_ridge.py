@@ -22,7 +22,7 @@ class Regression(NamedTuple):
     coefficients: Tensor
     """(R, T, E + 1, C), the intercept last."""
     predictions: Tensor
-    """Of the query examples, before they are normalised, (R, T, K', C)."""
+    """Predictions of the query examples, before they are normalised, (R, T, K', C)."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class FewShotRidge(Objective):
     def regress(self, support_u: Tensor, support_y: Tensor, query_u: Tensor) -> Regression:
         """Ridge regression with an intercept, by a Cholesky factorisation (App. 23-26).
 
-        Solved for a coefficient per feature, or per example where those are fewer; both give the
+        Solved for a coefficient per feature, or per example where examples are fewer; both give the
         same. Coefficients are NaN where there is no solution.
         """
         support, query = (
