@@ -154,7 +154,7 @@ class Measured:
         )
         seeds = Seeds([seed, 0], [seed, 1])
         plan = stream.plan(0, stream.families[0], problem.steps, seeds)
-        return realise(plan, Needs(DEVICE, torch.float32, "labelled")).truncation
+        return realise(plan, Needs(DEVICE, torch.float32, "labelled"))
 
     def _train(
         self, make: Callable[[list[Tensor]], Optimizer], truncation: Truncation
