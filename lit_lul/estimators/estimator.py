@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol, TypeAlias
 import torch
 from torch import Tensor
 
+from lit_lul.constraints import Checked
 from lit_lul.learners.learner import Batch, Learner
 from lit_lul.networks.network import Network
 from lit_lul.objectives.objective import Labelled, Objective, Score
@@ -56,7 +57,7 @@ class Outcome(NamedTuple):
     """Score of T tasks after the last inner step, detached."""
 
 
-class Estimator(ABC):
+class Estimator(Checked, ABC):
     """Estimates the gradient of θ from one truncation."""
 
     @property

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from lit_lul.constraints import Checked
 from lit_lul.networks.network import Network, Params
 
 
@@ -39,7 +40,7 @@ class Score(NamedTuple):
     """Share of query examples classified correctly, mean over the draws, (T,)."""
 
 
-class Objective(ABC):
+class Objective(Checked, ABC):
     """Scores φ; θ is trained to lower its loss."""
 
     needs_unlabelled: bool = False

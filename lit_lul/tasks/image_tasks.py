@@ -8,22 +8,18 @@ from lit_lul.data.image_datasets import ImageSource, load_images
 from lit_lul.tasks.class_tasks import ClassTasks
 from lit_lul.tasks.clusters import Clusters
 from lit_lul.tasks.label_free import ClassesFrom, training_tasks
-from lit_lul.tasks.source import Source, check_mixture
+from lit_lul.tasks.schedules import Weight
+from lit_lul.tasks.source import Families, Source
 from lit_lul.tasks.transforms import Transform
-from lit_lul.tasks.weights import Weight
 
 
 @dataclass(frozen=True)
 class ImageTasks(Source):
-    """A source of tasks of the images of one dataset.
-
-    Raises:
-        InvalidInput: for ways below two, or a negative weight.
-    """
+    """A source of tasks of the images of one dataset."""
 
     images: ImageSource
     """The images of training."""
-    ways: list[int] | None = None
+    ways: Families | None = None
     """Numbers of classes of a task, equally frequent; null for all classes."""
     validation_split: str | None = None
     """Split whose images of the same classes are for validation; null for none, or for the classes
@@ -36,9 +32,6 @@ class ImageTasks(Source):
     """What training tasks take as classes; validation tasks always have true labels."""
     clusters: Clusters = field(default_factory=Clusters)
     """How images are clustered where clusters are the classes."""
-
-    def __post_init__(self) -> None:
-        check_mixture(self.images.dataset, [2] if self.ways is None else self.ways, self.weight)
 
     def load(self, name: str, data_root: str | None) -> tuple[ClassTasks, ClassTasks | None]:
         """The tasks of training, and of validation if there are classes or a split for it.

@@ -7,14 +7,21 @@ from typing import Any
 import torch
 from lightning import LightningDataModule
 
+from lit_lul.constraints import NonNegativeInt, PositiveInt, check_arguments
 from lit_lul.errors import InvalidInput
 from lit_lul.networks import MLPs, Networks
 from lit_lul.tasks import GlyphTasks, ImageTasks, Source, TaskSource
-from lit_lul.tasks.lengths import ProblemLength, Rounds, UnrollLength
 from lit_lul.tasks.plan import Plan
+from lit_lul.tasks.schedules import (
+    THE_END,
+    ProblemLength,
+    Rounds,
+    UnrollLength,
+    is_drawn,
+    weight_at,
+)
 from lit_lul.tasks.sizes import Sizes
 from lit_lul.tasks.stream import TaskStream
-from lit_lul.tasks.weights import THE_END, is_drawn, weight_at
 from lit_lul.training.ranks import gather
 
 ROLLOUT_SEED = {"validate": 1, "test": 2}
@@ -116,14 +123,11 @@ class TaskDataModule(LightningDataModule):
         unroll_length: UnrollLength = UnrollLength(),
         problem_length: ProblemLength = ProblemLength(),
         rounds: Rounds = Rounds(),
-        validation_cohorts: int = 4,
-        validation_steps: int = 50,
+        validation_cohorts: PositiveInt = 4,
+        validation_steps: NonNegativeInt = 50,
     ) -> None:
         super().__init__()
-        if validation_cohorts < 1:
-            raise InvalidInput(f"validation_cohorts must be at least 1, got {validation_cohorts}")
-        if validation_steps < 0:
-            raise InvalidInput(f"validation_steps must be at least 0, got {validation_steps}")
+        check_arguments(TaskDataModule.__init__, locals())
         self.embedding_units, self.seed = embedding_units, seed
         self.sources, self.data_root, self.sizes, self.networks = (
             sources,

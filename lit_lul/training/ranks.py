@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lit_lul.errors import InvalidInput
 from lit_lul.estimators.estimator import Carry
-from lit_lul.tasks.lengths import Rounds
+from lit_lul.tasks.schedules import Rounds
 from lit_lul.trees import to_device
 
 T = TypeVar("T")
