@@ -25,8 +25,13 @@ from annotated_types import Interval, Len
 
 from lit_lul.errors import InvalidInput
 
-KINDS = {int: (Integral, "an integer"), float: (Real, "a number"), NoneType: (NoneType, "null")}
-KINDS |= dict.fromkeys((list, tuple), (Sequence, "a list"))
+KINDS: dict[Any, tuple[type, str]] = {
+    int: (Integral, "an integer"),
+    float: (Real, "a number"),
+    list: (Sequence, "a list"),
+    tuple: (Sequence, "a list"),
+    NoneType: (NoneType, "null"),
+}
 """The values that a type stands for, and what errors call them; otherwise its instances."""
 
 
@@ -135,4 +140,4 @@ def _words(hint: Any) -> str:
     if origin is Literal:
         return f"one of {', '.join(map(str, parts))}"
     kind = origin or hint
-    return KINDS.get(kind, (kind, kind.__name__))[1]
+    return KINDS[kind][1] if kind in KINDS else str(kind.__name__)

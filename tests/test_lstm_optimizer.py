@@ -128,7 +128,10 @@ def test_labels_are_needed() -> None:
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"loss": "hinge"}, "loss 'hinge'"), ({"layers": 0}, "layers 0: expected a positive number")],
+    [
+        ({"loss": "hinge"}, "loss must be one of"),
+        ({"layers": 0}, "layers must be at least 1, got 0"),
+    ],
 )
 def test_invalid_settings_are_named(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidInput, match=message):

@@ -104,10 +104,16 @@ def test_settings_that_a_file_lacks_take_the_value_they_had(
     ("metadata", "message"),
     [
         ({"settings": json.dumps({"growth": 0.1, "gain": 2, "tilt": 3})}, "setting gain, tilt of"),
-        ({"settings": json.dumps({"hidden_channels": 0})}, "hidden_channels 0"),
-        ({"settings": json.dumps({"hidden_channels": None})}, "invalid settings"),
-        ({"settings": json.dumps({"hidden_stack": None})}, "hidden_stack None"),
-        ({"settings": json.dumps({"error_norm": "row"})}, "error_norm 'row'"),
+        (
+            {"settings": json.dumps({"hidden_channels": 0})},
+            "hidden_channels must be at least 1, got 0",
+        ),
+        ({"settings": json.dumps({"hidden_channels": None})}, "must be an integer, got None"),
+        ({"settings": json.dumps({"hidden_stack": None})}, "hidden_stack must be one of"),
+        (
+            {"settings": json.dumps({"error_norm": "row"})},
+            "error_norm must be one of tensor, unit, got 'row'",
+        ),
         ({"settings": "{"}, "expected class and settings"),
         ({"settings": "3"}, "expected class and settings"),
         ({"settings": None}, "expected class and settings"),

@@ -146,7 +146,7 @@ class MetaLightningModule(LightningModule):
         )
 
     def training_step(self, plan: Plan, batch_idx: int) -> None:
-        """Run one truncation; after the last one of an outer step, update θ."""
+        """Run one truncation; after the last one of an outer step, update θ (algorithm 1)."""
         truncation = self._realise(plan)
         carry = None if plan.fresh else self.cohorts.get(plan.cohort)
         outcome = self.estimator(self.learner, self.objective, carry, truncation)
