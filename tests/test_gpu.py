@@ -17,10 +17,10 @@ from torch import Tensor
 from lit_lul.estimators import PersistentES, TruncatedBackprop, Truncation
 from lit_lul.estimators.estimator import Estimator
 from lit_lul.learners import (
-    CompetitiveRule,
-    HebbianRule,
-    HebbianSettings,
     Learner,
+    LocalRule,
+    LocalSettings,
+    PrototypeRule,
     UnsupervisedUpdate,
 )
 from lit_lul.learners.metz import UpdateSettings
@@ -45,9 +45,9 @@ def make_learner(name: str) -> Learner:
     """A learner by name, the same every time."""
     torch.manual_seed(0)
     if name == "hebbian":
-        return HebbianRule(HebbianSettings())
+        return LocalRule(LocalSettings())
     if name == "competitive":
-        return CompetitiveRule()
+        return PrototypeRule()
     return UnsupervisedUpdate(UpdateSettings(**SMALL, inner_rate=0.03))
 
 

@@ -14,7 +14,7 @@ from lit_lul import LSTMOptimizer, LSTMSettings, load_rule, save_learner
 from lit_lul.apply.optim import Learned
 from lit_lul.errors import InvalidInput
 from lit_lul.estimators import TruncatedBackprop, Truncation
-from lit_lul.learners import Batch, HebbianRule
+from lit_lul.learners import Batch, LocalRule
 from lit_lul.learners.lstm_optimizer import log_and_sign
 from lit_lul.networks import Linear
 from lit_lul.objectives import SquaredError
@@ -206,10 +206,10 @@ def test_groups_have_factors_of_their_own() -> None:
 
 def test_only_learned_optimizers_are_taken_and_they_are_no_rules(tmp_path: Path) -> None:
     parameters = [nn.Parameter(torch.zeros(2))]
-    for name, learner in {"rule": HebbianRule(), "optimizer": make_learner().float()}.items():
+    for name, learner in {"rule": LocalRule(), "optimizer": make_learner().float()}.items():
         save_learner(learner, tmp_path / f"{name}.safetensors")
     Learned(parameters, tmp_path / "optimizer.safetensors")
-    with pytest.raises(InvalidInput, match="holds θ of HebbianRule, expected one of LSTMOptimizer"):
+    with pytest.raises(InvalidInput, match="holds θ of LocalRule, expected one of LSTMOptimizer"):
         Learned(parameters, tmp_path / "rule.safetensors")
     with pytest.raises(InvalidInput, match=r"LSTMOptimizer learns from labels.* small"):
         load_rule(tmp_path / "optimizer.safetensors")

@@ -134,7 +134,7 @@ def test_weights_are_numbers_or_schedules(run_folder: Path) -> None:
 
 def test_theta_of_another_class_is_refused(last: Path) -> None:
     theta = str(last.with_name("theta.safetensors"))
-    with pytest.raises(InvalidInput, match=r"UnsupervisedUpdate.*HebbianRule"):
+    with pytest.raises(InvalidInput, match=r"UnsupervisedUpdate.*LocalRule"):
         lit_lul("validate", "--config", str(CONFIGS / "hebbian.yaml"), "--ckpt_path", theta)
 
 

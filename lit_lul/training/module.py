@@ -1,6 +1,5 @@
 """MetaLightningModule: holds θ and the cohorts' states, and optimises θ manually."""
 
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -293,16 +292,16 @@ class MetaLightningModule(LightningModule):
         self._log(self.train_metrics.summarise() | named)
 
     def _realise(self, plan: Plan) -> Truncation:
-        """The tensors of a plan, and the network that the learner trains.
+        """The tensors of a plan, whose network the learner must be able to train.
 
         Data are made in float32 without autocast, whatever the run's precision is.
         """
+        self.learner.check(plan.network)
         with full_precision(next(self.learner.parameters())), float32_by_default():
-            truncation = realise(plan, self.needs)
-        return replace(truncation, network=self.learner.network_for(plan.network))
+            return realise(plan, self.needs)
 
     def _log(self, values: dict[str, Tensor]) -> None:
-        """Log values with all loggers at the outer step, and show the main values."""
+        """Log values with all loggers at the outer step, and show the main ones."""
         log_metrics(self.trainer, {name: value.item() for name, value in values.items()})
         evaluating = self.trainer.evaluating  # Lightning then averages over ranks: equal values
         for name, value in values.items():

@@ -41,7 +41,7 @@ def send_down(settings: UpdateSettings, delta: Tensor, backward_weight: Tensor) 
         delta: δ, (T, N_u, B, D).
         backward_weight: V, (T, N_v, N_u).
     """
-    d = (backward_weight @ delta.flatten(2)).unflatten(2, delta.shape[2:])
+    d: Tensor = (backward_weight @ delta.flatten(2)).unflatten(2, delta.shape[2:])
     if settings.error_norm == "tensor":
         scale = torch.rsqrt(d.square().mean((1, 2, 3), keepdim=True))
     else:
