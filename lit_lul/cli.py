@@ -16,13 +16,12 @@ from torch.distributed import DistError
 
 from lit_lul.apply.predict import predict
 from lit_lul.devices import check_precision, fast_precision, has_compiler, keep_freed_memory
-from lit_lul.errors import InvalidInput
+from lit_lul.errors import InvalidInput, reason_of, root_cause
 from lit_lul.evaluation.held_out import HeldOut
 from lit_lul.files.configs import with_bases
 from lit_lul.files.theta import check_settings
 from lit_lul.import_released import import_released
 from lit_lul.learners import LEARNERS
-from lit_lul.parser_errors import reason_of, root_cause
 from lit_lul.report.command import report
 from lit_lul.sweep import sweep
 from lit_lul.training.checkpoints import (
