@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lit_lul.evaluation.baselines import BASELINES
+from lit_lul.evaluation.pictures import draw_line
 from lit_lul.report.stored_rows import Row
-from lit_lul.training.picture import draw_line
 
 COLUMNS_OF_PLOTS = 4
 

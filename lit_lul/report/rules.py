@@ -8,7 +8,8 @@ import torch
 from lit_lul.errors import InvalidInput
 from lit_lul.files.theta import load_rule
 from lit_lul.learners.learner import Learner
-from lit_lul.training.held_out_curve import UNTRAINED_SEED
+
+UNTRAINED_SEED = 0
 
 UNTRAINED = "untrained rule"
 

@@ -14,12 +14,12 @@ from matplotlib.figure import Figure
 from lit_lul.evaluation.curve import Curve, Rollouts, roll_out_draws
 from lit_lul.evaluation.curve_files import COLUMNS, curve_rows, summarise, write_csv, write_json
 from lit_lul.evaluation.held_out import HeldOut, describe
+from lit_lul.evaluation.pictures import draw_curves, draw_embedding, draw_receptive_fields
 from lit_lul.evaluation.probes import ridge_of
 from lit_lul.files.theta import described
 from lit_lul.learners.learner import Learner
 from lit_lul.training.loggers import log_metrics, run_folder
-from lit_lul.training.picture import draw_curves, draw_embedding, draw_receptive_fields, show
-from lit_lul.training.tables import embedding_rows, show_table
+from lit_lul.training.media import embedding_rows, show_figure, show_table
 
 UNTRAINED_SEED = 0
 
@@ -183,7 +183,7 @@ class HeldOutCurve(Callback):
             figures["receptive_fields"] = fields
         figures["embedding"] = draw_embedding(rollouts.embedding, rollouts.labels)
         for what, figure in figures.items():
-            show(trainer, f"{self.name}/{what}", figure, self.file(f"{what}.png"))
+            show_figure(trainer, f"{self.name}/{what}", figure, self.file(f"{what}.png"))
         rows = curve_rows(self.held_out, self.untrained, self.curves)
         show_table(trainer, f"{self.name}/curve_table", COLUMNS, rows)
         columns, rows = embedding_rows(rollouts.embedding, rollouts.labels)

@@ -10,7 +10,7 @@ from rich.console import Console
 from lit_lul.errors import InvalidInput
 from lit_lul.report.page_path import page_path
 from lit_lul.report.rules import UNTRAINED, load_learners
-from lit_lul.report.stored_rows import DEVICE
+from lit_lul.report.rows import DEVICE
 from lit_lul.report.time_left import time_left
 from studies.figures.config import FiguresConfig, load_figures, make_panels
 from studies.figures.context import Context

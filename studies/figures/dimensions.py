@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
 from lit_lul.learners.learner import Learner
-from lit_lul.report.stored_rows import Numbers
+from lit_lul.report.rows import Numbers
 from studies.figures.measurements import Context
 from studies.figures.panel import Check, Measurement, Panel
 

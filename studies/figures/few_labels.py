@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from matplotlib.figure import Figure
 
-from lit_lul.report.stored_rows import Row
+from lit_lul.report.rows import Row
 from studies.figures.measurements import Context
 from studies.figures.panel import RANDOM, Check, Measurement, Panel, bars, difference, every
 from studies.networks.supervised import RATES

@@ -13,8 +13,8 @@ from lit_lul.evaluation.curve import roll_out_draws
 from lit_lul.evaluation.held_out import HeldOut
 from lit_lul.learners.learner import Learner
 from lit_lul.networks import RowNetwork
-from lit_lul.report.stored_rows import Numbers, autocast
-from lit_lul.training.picture import tile_receptive_fields
+from lit_lul.report.rows import Numbers, autocast
+from lit_lul.evaluation.pictures import tile_receptive_fields
 from studies.figures.measurements import RIDGE, Context
 from studies.figures.panel import Check, Measurement, Panel
 

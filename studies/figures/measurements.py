@@ -17,7 +17,7 @@ from lit_lul.evaluation.rollout import rollout
 from lit_lul.learners.learner import Learner
 from lit_lul.learners.metz import UnsupervisedUpdate
 from lit_lul.objectives.few_shot_ridge import FewShotRidge
-from lit_lul.report.stored_rows import DEVICE, Precision, Row, autocast, digest, rule_key
+from lit_lul.report.rows import DEVICE, Precision, Row, autocast, digest, rule_key
 from studies.figures.kept_thetas import KeptTheta
 from studies.figures.panel import Measurement
 from studies.networks.supervised import MINIBATCH, train_supervised

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 
 from lit_lul.errors import InvalidInput
 from lit_lul.report.rules import untrained
-from lit_lul.report.stored_rows import Row
-from lit_lul.training.picture import draw_line
+from lit_lul.report.rows import Row
+from lit_lul.evaluation.pictures import draw_line
 from studies.figures.measurements import Context
 from studies.figures.panel import Check, Difference, Measurement, Panel, difference, every
 

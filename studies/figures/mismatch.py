@@ -6,8 +6,8 @@ from typing import ClassVar
 
 from matplotlib.figure import Figure
 
-from lit_lul.report.stored_rows import Row
-from lit_lul.training.picture import draw_line
+from lit_lul.report.rows import Row
+from lit_lul.evaluation.pictures import draw_line
 from studies.figures.measurements import ELBO, Context
 from studies.figures.panel import Check, Difference, Measurement, Panel, every
 from studies.networks.training import log_spaced

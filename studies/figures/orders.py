@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from lit_lul.evaluation.held_out_data import HeldOutData
 from lit_lul.learners.learner import Learner
-from lit_lul.report.stored_rows import Row
+from lit_lul.report.rows import Row
 from studies.figures.measurements import Context
 from studies.figures.panel import Check, Measurement, Panel, bars, difference, same
 

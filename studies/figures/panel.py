@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from lit_lul.errors import InvalidInput
 from lit_lul.evaluation.curve import Curve
-from lit_lul.report.stored_rows import R, Row, RowFile
+from lit_lul.report.rows import R, Row, RowFile
 
 ERRORS = 2
 """Standard errors by which a difference must exceed zero for a check to hold."""

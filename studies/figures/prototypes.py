@@ -12,7 +12,7 @@ from lit_lul.evaluation.curve import Curve
 from lit_lul.evaluation.draws import Draws
 from lit_lul.evaluation.probes import probe
 from lit_lul.learners.learner import Learner
-from lit_lul.report.stored_rows import DEVICE, Row, digest
+from lit_lul.report.rows import DEVICE, Row, digest
 from studies.figures.measurements import RIDGE, Context
 from studies.figures.panel import Check, Measurement, Panel, bars, difference, every, same
 from studies.networks.prototypical import (

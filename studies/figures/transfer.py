@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from lit_lul.evaluation.held_out import HeldOut
 from lit_lul.networks import MLPs
 from lit_lul.networks.mlp import ACTIVATIONS
-from lit_lul.report.stored_rows import Row
+from lit_lul.report.rows import Row
 from studies.figures.measurements import Context
 from studies.figures.panel import RANDOM, Check, Measurement, Panel, bars, difference, every, same
 

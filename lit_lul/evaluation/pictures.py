@@ -1,12 +1,9 @@
 """Figures of held-out evaluations."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 import torch
-from lightning import Trainer
-from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
@@ -14,12 +11,10 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.typing import ColorType
 from numpy.typing import NDArray
-from PIL import Image
 from sklearn.decomposition import PCA
 from torch import Tensor
 
 from lit_lul.evaluation.curve import Curve
-from lit_lul.files.atomic import replace_file
 
 GRID = 8
 
@@ -110,26 +105,3 @@ def draw_line(axes: Axes, curve: Curve, colour: ColorType, style: str, label: st
         for sign in (-1, 1)
     )
     axes.fill_between(curve.steps, low, high, color=colour, alpha=0.2, linewidth=0)
-
-
-def show(trainer: Trainer, name: str, figure: Figure, picture: Path) -> None:
-    """Write a figure to a file, and pass it to loggers that take images.
-
-    Args:
-        trainer: the trainer with the loggers.
-        name: name of the image in the loggers.
-        figure: the figure.
-        picture: path of the PNG file.
-
-    Raises:
-        InvalidInput: when the file cannot be written.
-    """
-    with replace_file(picture) as temporary:
-        figure.savefig(temporary, format="png", dpi=120)
-    for logger in trainer.loggers:
-        if isinstance(logger, TensorBoardLogger):
-            with Image.open(picture) as image:
-                pixels = np.asarray(image.convert("RGB"))
-            logger.experiment.add_image(name, pixels, trainer.global_step, dataformats="HWC")
-        elif isinstance(logger, WandbLogger):
-            logger.log_image(name, [str(picture)], step=trainer.global_step)
