@@ -2,17 +2,21 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import cycle
 from typing import ClassVar
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
 from lit_lul.learners.learner import Learner
+from lit_lul.report.page import Check
 from lit_lul.report.rows import Numbers
+from lit_lul.report.study import Measurement
 from studies.figures.measurements import Context
-from studies.figures.panel import Check, Measurement, Panel
+from studies.figures.panel import Panel, over_draws, told
 
 BEFORE, AFTER = MOMENTS = ("before", "after")
 COMPONENTS = 3
@@ -101,7 +105,23 @@ class Dimensions(Panel[Numbers]):
         return figure
 
     def checks(self, context: Context, rows: Mapping[str, Numbers]) -> list[Check]:
-        XXX
+        """Classes separate; the dimensions of the datasets."""
+        checks = []
+        for rule in context.rules:
+            found = {d: row for d in self.datasets if (row := rows.get(f"{rule}, {d}"))}
+            for dataset, row in found.items():
+                before, after = (np.array(row.values[moment]["between"]) for moment in MOMENTS)
+                gained = f"variance between classes {told(after - before, 2, '+')}"
+                held = over_draws(after - before).held
+                checks.append(Check(f"`{rule}` separates the classes of {dataset}", gained, held))
+            if len(found) > 1:
+                few, many = (_dimensions(row) for row in found.values())
+                names = " at most half the dimensions of ".join(found)
+                against = f"{told(few, 1)} against {told(many, 1)}"
+                checks.append(
+                    Check(f"`{rule}` gives {names}", against, over_draws(many - 2 * few).held)
+                )
+        return checks
 
 
 def _draw_shares(
@@ -124,8 +144,8 @@ def between(rows: Rows, labels: NDArray[np.int64]) -> float:
     return float(sum(n * (m**2).sum() for n, m in means) / max((centred**2).sum(), 1e-12))
 
 
-def _dimensions(row: Numbers, moment: str) -> NDArray[np.int64]:
-    """Components to `SHARE` of the variance, of every draw."""
-    shares = np.array(row.values[moment]["cumulative"])
+def _dimensions(row: Numbers) -> NDArray[np.int64]:
+    """Components to `SHARE` of the variance after the rule, of every draw."""
+    shares = np.array(row.values[AFTER]["cumulative"])
     components: NDArray[np.int64] = 1 + (shares < SHARE).sum(1)
     return components

@@ -6,9 +6,12 @@ from typing import ClassVar
 
 from matplotlib.figure import Figure
 
+from lit_lul.report.page import Check, difference
+from lit_lul.report.plots import bars
 from lit_lul.report.rows import Row
+from lit_lul.report.study import Measurement
 from studies.figures.measurements import Context
-from studies.figures.panel import RANDOM, Check, Measurement, Panel, bars, difference, every
+from studies.figures.panel import RANDOM, Panel, everywhere, interval
 from studies.networks.supervised import RATES
 from studies.networks.training import log_spaced
 
@@ -65,22 +68,14 @@ class FewLabels(Panel[Row]):
         )
 
     def draw(self, context: Context, rows: Mapping[str, Row]) -> Figure:
-        """Bars by dataset and column."""
-        figure = Figure(figsize=(9, 4), layout="constrained")
-        plot = figure.subplots()
+        """Accuracy by column, a plot per dataset."""
+        names = (*context.rules, VAE, SUPERVISED, RANDOM)
         by_dataset = {dataset: self._columns(dataset, context, rows) for dataset in self.datasets}
-        heights = {
-            name: {
-                dataset: columns[name].curve("ridge")
-                for dataset, columns in by_dataset.items()
-                if name in columns
-            }
-            for name in (*context.rules, VAE, SUPERVISED, RANDOM)
+        panels = {
+            dataset: {name: interval(columns.get(name)) for name in names}
+            for dataset, columns in by_dataset.items()
         }
-        bars(plot, self.datasets, heights)
-        plot.set_ylabel("few-shot accuracy")
-        plot.legend(loc="lower right", fontsize="small")
-        return figure
+        return bars(panels, "few-shot accuracy")
 
     def checks(self, context: Context, rows: Mapping[str, Row]) -> list[Check]:
         """Rules are above all others, on all datasets."""
@@ -93,19 +88,16 @@ class FewLabels(Panel[Row]):
                     for dataset, columns in by_dataset.items()
                     if rule in columns and other in columns
                 }
-                checks += every(f"`{rule}` above {other} on every dataset", gaps)
+                checks += everywhere(f"`{rule}` above {other} on every dataset", gaps)
         return checks
 
-    def _columns(
-        self, dataset: str, context: Context, rows: Mapping[str, Row]
-    ) -> dict[str, Row]:
+    def _columns(self, dataset: str, context: Context, rows: Mapping[str, Row]) -> dict[str, Row]:
         """What has been measured on a dataset, by column."""
         prefix = f"{dataset}, "
         found = {n.removeprefix(prefix): row for n, row in rows.items() if n.startswith(prefix)}
         columns = {name: found[name] for name in (*context.rules, VAE) if name in found}
-        for rule in [*context.rules][:1]:
-            if rule in found:
-                columns[RANDOM] = found[rule].at_start()
+        if columns.keys() & context.rules.keys():
+            columns[RANDOM] = next(iter(columns.values())).at_start()
         if trained := [row for name, row in found.items() if name.startswith(SUPERVISED)]:
             columns[SUPERVISED] = max(trained, key=lambda row: row.curve("ridge").mean[-1])
         return columns

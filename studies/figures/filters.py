@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
+import numpy as np
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -11,12 +12,14 @@ from torch import Tensor
 from lit_lul.errors import InvalidInput
 from lit_lul.evaluation.curve import roll_out_draws
 from lit_lul.evaluation.held_out import HeldOut
+from lit_lul.evaluation.pictures import tile_receptive_fields
 from lit_lul.learners.learner import Learner
 from lit_lul.networks import RowNetwork
+from lit_lul.report.page import Check
 from lit_lul.report.rows import Numbers, autocast
-from lit_lul.evaluation.pictures import tile_receptive_fields
+from lit_lul.report.study import Measurement
 from studies.figures.measurements import RIDGE, Context
-from studies.figures.panel import Check, Measurement, Panel
+from studies.figures.panel import Panel, everywhere, over_draws, told
 
 GRID = 4
 START = "random"
@@ -107,7 +110,21 @@ class Filters(Panel[Numbers]):
 
     def checks(self, context: Context, rows: Mapping[str, Numbers]) -> list[Check]:
         """Filters are smoother than at random."""
-        XXX
+        checks = []
+        for rule in context.rules:
+            found = {
+                dataset: [np.array(rows[name].values["neighbours"]) for name in names]
+                for dataset in self.datasets
+                if {*(names := (f"{dataset}, {rule}", f"{dataset}, {START}"))} <= rows.keys()
+            }
+            gaps = {dataset: over_draws(after - start) for dataset, (after, start) in found.items()}
+            for check in everywhere(
+                f"filters of `{rule}` are smooth where random ones are not", gaps
+            ):
+                least = min(found, key=lambda dataset: found[dataset][0].mean())
+                after, start = (told(values, 2) for values in found[least])
+                checks.append(check._replace(numbers=f"least {after} against {start} ({least})"))
+        return checks
 
 
 def _weights(

@@ -1,7 +1,7 @@
 """What the panels share: rules, data, and measurements of rules and baselines on a dataset."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,8 @@ from lit_lul.learners.learner import Learner
 from lit_lul.learners.metz import UnsupervisedUpdate
 from lit_lul.objectives.few_shot_ridge import FewShotRidge
 from lit_lul.report.rows import DEVICE, Precision, Row, autocast, digest, rule_key
+from lit_lul.report.study import DataCache, Measurement
 from studies.figures.kept_thetas import KeptTheta
-from studies.figures.panel import Measurement
 from studies.networks.supervised import MINIBATCH, train_supervised
 from studies.networks.vae import train_vae
 
@@ -34,7 +34,7 @@ VAE_SECONDS, SUPERVISED_SECONDS = 1.5e-4, 1e-4
 """About how long a gradient step takes, per draw and row of a minibatch."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Context:
     """Rules and data of all panels.
 
@@ -43,7 +43,7 @@ class Context:
         initial: the rule of the first one's form with initial θ.
         datasets: held-out datasets by name.
         precision: precision of the hidden states.
-        data_root: folder of datasets, searched first.
+        data: loads datasets.
         thetas: θ kept along a run, in order; empty without a run.
         run: the run's folder.
         no_run: why there is no run, if there is none.
@@ -53,11 +53,10 @@ class Context:
     initial: Learner
     datasets: Mapping[str, HeldOut]
     precision: Precision
-    data_root: str | None
+    data: DataCache
     thetas: Sequence[KeptTheta] = ()
     run: Path | None = None
     no_run: str | None = None
-    _loaded: dict[str, HeldOutData] = field(default_factory=dict)
 
     def entry(self, name: str) -> HeldOut:
         """A held-out dataset by name.
@@ -70,16 +69,12 @@ class Context:
         return self.datasets[name]
 
     def load(self, name: str) -> HeldOutData:
-        """The data of a dataset; the last two are kept.
+        """The data of a dataset.
 
         Raises:
             InvalidInput: when they are missing or invalid.
         """
-        if name not in self._loaded:
-            while len(self._loaded) > 1:
-                self._loaded.pop(next(iter(self._loaded)))
-            self._loaded[name] = self.entry(name).load(self.data_root)
-        return self._loaded[name]
+        return self.data.load(self.entry(name))
 
     def key(self, rule: Learner, *content: Any) -> str:
         """The key of a rule's row, from a protocol in JSON values."""

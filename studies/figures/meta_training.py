@@ -5,16 +5,15 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import ClassVar
 
-from matplotlib import colormaps
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lit_lul.errors import InvalidInput
-from lit_lul.report.rules import untrained
+from lit_lul.report.page import Check, Difference, difference
+from lit_lul.report.plots import lines
 from lit_lul.report.rows import Row
-from lit_lul.evaluation.pictures import draw_line
+from lit_lul.report.study import Measurement, initial_theta
 from studies.figures.measurements import Context
-from studies.figures.panel import Check, Difference, Measurement, Panel, difference, every
+from studies.figures.panel import RANDOM, Panel, across, everywhere
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class MetaTraining(Panel[Row]):
         """
         if context.no_run is not None:
             raise InvalidInput(context.no_run)
-        learners = {0: untrained(context.thetas[0].learner)}
+        learners = {0: initial_theta(context.thetas[0].learner)}
         learners |= {theta.outer_step: theta.learner for theta in context.thetas}
         return [
             context.curve(f"{name}, {step}", name, context.entry(name), learner)
@@ -66,27 +65,22 @@ class MetaTraining(Panel[Row]):
         )
 
     def draw(self, context: Context, rows: Mapping[str, Row]) -> Figure:
-        """Left accuracy against outer steps, right that of texts against inner steps."""
-        figure = Figure(figsize=(11, 4.2), layout="constrained")
-        left, right = figure.subplots(1, 2)
-        before_first = context.thetas[0].outer_step / 2  # where 0 is on the logarithmic axis
-        for dataset in (*self.seen, *self.held_out, self.text):
-            curves = {s: row.curve("ridge") for s, row in along(dataset, context, rows).items()}
-            left.errorbar(
-                [step or before_first for step in curves],
-                [curve.mean[-1] for curve in curves.values()],
-                [curve.standard_error[-1] for curve in curves.values()],
-                fmt="o--" if dataset in self.seen else "o-",
-                label=f"{dataset} (seen)" if dataset in self.seen else dataset,
-            )
-        _label(left, context, before_first)
-        of_text = along(self.text, context, rows)
-        for i, (step, row) in enumerate(of_text.items()):
-            colour = colormaps["viridis"](i / len(of_text))
-            draw_line(right, row.curve("ridge"), colour, "-", f"outer step {step}")
-        right.set(title=self.text, xlabel="inner steps", ylabel="few-shot accuracy")
-        right.grid(alpha=0.3)
-        right.legend(fontsize="small")
+        """Left accuracy against outer steps, right accuracy on texts against inner steps."""
+        datasets = (*self.seen, *self.held_out, self.text)
+        found = {dataset: along(dataset, context, rows) for dataset in datasets}
+        hours = {0: "initial θ"}
+        hours |= {
+            t.outer_step: f"θ of step {t.outer_step}, {t.hours:.2f} h" for t in context.thetas
+        }
+        panels = {
+            "along meta-training": {dataset: across(of) for dataset, of in found.items()},
+            self.text: {hours[step]: row.curve("ridge") for step, row in found[self.text].items()},
+        }
+        figure = lines(panels, "", "few-shot accuracy")
+        left, right = figure.axes
+        left.set_xscale("symlog", linthresh=context.thetas[0].outer_step)
+        left.set_xlabel("outer steps")
+        right.set_xlabel("inner steps")
         return figure
 
     def checks(self, context: Context, rows: Mapping[str, Row]) -> list[Check]:
@@ -100,16 +94,16 @@ class MetaTraining(Panel[Row]):
                 for one, two in [*pairwise(of_steps)][-1:]:
                     name = f"{dataset}, {two} above {one}"
                     gaps[name] = difference(of_steps[two], of_steps[one])
-            checks += every(f"{kind} improve until the last θ", gaps)
+            checks += everywhere(f"{kind} improve until the last θ", gaps)
         of_text = along(self.text, context, rows)
         trained = {step: row for step, row in of_text.items() if step > 0}
         if len(trained) > 1:
             best = max(trained, key=lambda step: trained[step].curve("ridge").mean[-1])
             row, last = trained[best], max(trained)
             above = {f"outer step {best}, the best": difference(row, row.at_start())}
-            checks += every(f"some θ is above its {RANDOM} on texts", above)
+            checks += everywhere(f"some θ is above its {RANDOM} on texts", above)
             below = {f"outer step {best} above {last}": difference(row, trained[last])}
-            checks += every("the last θ is worse on texts than an earlier one", below)
+            checks += everywhere("the last θ is worse on texts than an earlier one", below)
         return checks
 
 
@@ -117,17 +111,3 @@ def along(dataset: str, context: Context, rows: Mapping[str, Row]) -> dict[int, 
     """Rows of a dataset by outer step, at 0 that of the initial θ."""
     steps = [0, *(theta.outer_step for theta in context.thetas)]
     return {step: rows[name] for step in steps if (name := f"{dataset}, {step}") in rows}
-
-
-def _label(axes: Axes, context: Context, before_first: float) -> None:
-    """Outer steps below the axes and hours above."""
-    steps = [theta.outer_step for theta in context.thetas]
-    axes.set(xscale="log", xlabel="outer steps (0: initial θ)", ylabel="few-shot accuracy")
-    axes.set_xticks([before_first, *steps], [str(step) for step in (0, *steps)])
-    axes.minorticks_off()
-    hours = axes.secondary_xaxis("top")
-    hours.set_xticks(steps, [f"{theta.hours:.2f}" for theta in context.thetas])
-    hours.minorticks_off()
-    hours.set_xlabel("hours of meta-training")
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")

@@ -6,10 +6,12 @@ from typing import ClassVar
 
 from matplotlib.figure import Figure
 
+from lit_lul.report.page import Check
+from lit_lul.report.plots import lines
 from lit_lul.report.rows import Row
-from lit_lul.evaluation.pictures import draw_line
+from lit_lul.report.study import Measurement
 from studies.figures.measurements import ELBO, Context
-from studies.figures.panel import Check, Difference, Measurement, Panel, every
+from studies.figures.panel import Panel, everywhere, over_draws
 from studies.networks.training import log_spaced
 from studies.networks.vae import RATE
 
@@ -49,33 +51,28 @@ class Mismatch(Panel[Row]):
         )
 
     def draw(self, context: Context, rows: Mapping[str, Row]) -> Figure:
-        """Both curves, with an axis each."""
-        figure = Figure(figsize=(6.5, 4), layout="constrained")
-        left = figure.subplots()
-        labels = ("few-shot accuracy", "evidence lower bound, nats per row")
-        sides = zip((left, left.twinx()), ("ridge", ELBO), labels, ("C0", "C1"), strict=True)
-        for axes, probe, label, colour in sides:
-            draw_line(axes, rows[VAE].curve(probe), colour, "o-")
-            axes.tick_params(axis="y", labelcolor=colour)
-            axes.set_ylabel(label, color=colour)
-        left.set_xscale("symlog", linthresh=10)
-        left.set_xlabel("gradient steps")
-        left.grid(alpha=0.3)
-        return figure
+        """Both curves."""
+        row = rows[VAE]
+        panels = {
+            "few-shot accuracy": {VAE: row.curve("ridge")},
+            "evidence lower bound, nats per row": {VAE: row.curve(ELBO)},
+        }
+        return lines(panels, "gradient steps", "", log=("x",))
 
     def checks(self, context: Context, rows: Mapping[str, Row]) -> list[Check]:
         """The bound improves after the peak of accuracy; accuracy falls."""
         row = rows[VAE]
-        mean = row.curve("ridge").mean
-        peak = mean.index(max(mean))
-        bound, accuracy = row.draws(ELBO), 100 * row.draws("ridge")
-        rise = Difference.over_draws(bound[-1] - bound[peak], "nats")
-        fall = Difference.over_draws(accuracy[peak] - accuracy[-1])
-        step = f"step {row.steps[peak]:,}"
+        accuracy, bound = row.draws("ridge"), row.draws(ELBO)
+        peak = int(accuracy.mean(1).argmax())
+        rise, fall = over_draws(bound[-1] - bound[peak]), accuracy[peak] - accuracy[-1]
         return [
-            every(
+            Check(
                 "the bound improves after the step of the best accuracy",
-                {f"last step above {step}": rise},
+                f"{rise.mean:+,.0f} ± {rise.error:,.0f} nats",
+                rise.held,
             ),
-            every("accuracy falls from its best to the end", {f"{step} above the last": fall}),
+            *everywhere(
+                "accuracy falls from its best to the end",
+                {f"step {row.steps[peak]:,} above the last": over_draws(100 * fall)},
+            ),
         ]

@@ -8,11 +8,14 @@ from matplotlib.figure import Figure
 
 from lit_lul.evaluation.held_out_data import HeldOutData
 from lit_lul.learners.learner import Learner
+from lit_lul.report.page import Check, difference
+from lit_lul.report.plots import bars
 from lit_lul.report.rows import Row
+from lit_lul.report.study import Measurement
 from studies.figures.measurements import Context
-from studies.figures.panel import Check, Measurement, Panel, bars, difference, same
+from studies.figures.panel import Panel, interval, within
 
-PERMUTED, INTACT, SORTED = ORDERS = ("permuted", "intact", "sorted")
+PERMUTED, _, SORTED = ORDERS = ("permuted", "intact", "sorted")
 
 
 @dataclass(frozen=True)
@@ -58,37 +61,29 @@ class Orders(Panel[Row]):
         )
 
     def draw(self, context: Context, rows: Mapping[str, Row]) -> Figure:
-        """Bars by order, a plot per dataset."""
-        figure = Figure(figsize=(4.5 * len(self.datasets), 3.6), layout="constrained")
-        plots = figure.subplots(1, len(self.datasets), sharey=True, squeeze=False)[0]
-        for plot, dataset in zip(plots, self.datasets, strict=True):
-            heights = {
-                order: {
-                    rule: rows[name].curve("ridge")
-                    for rule in context.rules
-                    if (name := f"{rule}, {dataset}, {order}") in rows
-                }
+        """Accuracy by rule and order, a plot per dataset."""
+        panels = {
+            dataset: {
+                f"{rule}, {order}": interval(rows.get(f"{rule}, {dataset}, {order}"))
+                for rule in context.rules
                 for order in ORDERS
             }
-            bars(plot, list(context.rules), heights)
-            plot.set_title(dataset)
-        plots[0].set_ylabel("few-shot accuracy")
-        plots[0].legend(loc="lower center", framealpha=1)
-        return figure
+            for dataset in self.datasets
+        }
+        return bars(panels, "few-shot accuracy")
 
     def checks(self, context: Context, rows: Mapping[str, Row]) -> list[Check]:
         """Intact and sorted are as good as permuted, to two points."""
         checks = []
         for dataset in self.datasets:
             for rule in context.rules:
-                of = {order: rows.get(f"{rule}, {dataset}, {order}") for order in ORDERS}
-                found = {order: row for order, row in of.items() if row is not None}
-                if len(found) == len(ORDERS):
-                    gaps = {
-                        f"permuted above {order}": difference(found[PERMUTED], found[order])
-                        for order in (INTACT, SORTED)
-                    }
-                    checks.append(same(f"`{rule}` on {dataset} is the same in all orders", gaps))
+                found = [rows.get(f"{rule}, {dataset}, {order}") for order in ORDERS]
+                gaps = {
+                    f"permuted above {order}": difference(found[0], row)
+                    for order, row in zip(ORDERS, found, strict=True)
+                    if order != PERMUTED and row is not None and found[0] is not None
+                }
+                checks += within(f"`{rule}` on {dataset} is the same in all orders", gaps)
         return checks
 
 

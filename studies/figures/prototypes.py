@@ -8,13 +8,15 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from lit_lul.errors import InvalidInput
-from lit_lul.evaluation.curve import Curve
 from lit_lul.evaluation.draws import Draws
 from lit_lul.evaluation.probes import probe
 from lit_lul.learners.learner import Learner
+from lit_lul.report.page import Check, difference
+from lit_lul.report.plots import bars
 from lit_lul.report.rows import DEVICE, Row, digest
+from lit_lul.report.study import Measurement
 from studies.figures.measurements import RIDGE, Context
-from studies.figures.panel import Check, Measurement, Panel, bars, difference, every, same
+from studies.figures.panel import Panel, everywhere, interval, over_draws, within
 from studies.networks.prototypical import (
     QUERIES,
     SHOTS,
@@ -106,45 +108,33 @@ class Prototypes(Panel[Row]):
         )
 
     def draw(self, context: Context, rows: Mapping[str, Row]) -> Figure:
-        """A plot per dataset, bars by order and column."""
-        figure = Figure(figsize=(5.5 * len(self.datasets), 4.2), layout="constrained")
-        plots = figure.subplots(1, len(self.datasets), squeeze=False)[0]
-        for plot, title in zip(plots, self.datasets, strict=True):
-            bars(plot, CELLS, _heights(title, context, rows))
-            plot.axhline(1 / WAYS, color="0.6", linestyle=":", label="chance")
-            plot.set_title(title)
-        plots[0].set_ylabel(f"accuracy, {WAYS} classes, {SHOTS} labels each")
-        handles, labels = plots[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize="small")
+        """Accuracy by column and order, a plot per dataset."""
+        panels = {title: _intervals(title, context, rows) for title in self.datasets}
+        figure = bars(panels, f"accuracy, {WAYS} classes, {SHOTS} labels each")
+        for axes in figure.axes:
+            axes.axvline(1 / WAYS, color="0.6", linestyle=":")  # chance
         return figure
 
     def checks(self, context: Context, rows: Mapping[str, Row]) -> list[Check]:
         """The network loses by permutation, the rules do not."""
-        found = {
-            name: {
-                title: [rows[row] for row in both]
-                for title in self.datasets
-                if {*(both := [f"{title}, {name}, {order}" for order in CELLS[:2]])} <= {*rows}
-            }
-            for name in (NETWORK, *context.rules)
-        }
-        lost = {
-            title: Difference.over_draws(100 * (intact.draws(INTACT) - permuted.draws(PERMUTED))[-1])
-            for title, (intact, permuted) in found[NETWORK].items()
-        }
-        checks = every(f"the {NETWORK} loses accuracy by permuted inputs", lost)
+        checks, lost = [], {}
+        for title in self.datasets:
+            intact, permuted = (rows.get(f"{title}, {NETWORK}, {order}") for order in CELLS[:2])
+            if intact is not None and permuted is not None:
+                fall = intact.draws(INTACT)[-1] - permuted.draws(PERMUTED)[-1]
+                lost[title] = over_draws(100 * fall)
+        checks += everywhere(f"the {NETWORK} loses accuracy by permuted inputs", lost)
         for rule in context.rules:
-            gaps = {
-                f"permuted above intact ({title})": difference(permuted, intact)
-                for title, (intact, permuted) in found[rule].items()
-            }
-            checks += same(f"`{rule}` is the same on both", gaps)
+            gaps = {}
+            for title in self.datasets:
+                intact, permuted = (rows.get(f"{title}, {rule}, {order}") for order in CELLS[:2])
+                if intact is not None and permuted is not None:
+                    gaps[f"permuted above intact ({title})"] = difference(permuted, intact)
+            checks += within(f"`{rule}` is the same on both", gaps)
         return checks
 
 
-def _rule(
-    name: str, context: Context, dataset: str, rule: Learner, order: str
-) -> Measurement[Row]:
+def _rule(name: str, context: Context, dataset: str, rule: Learner, order: str) -> Measurement[Row]:
     """Ridge and nearest mean on the embedding, and nearest mean on raw inputs."""
     held_out = replace(
         context.entry(dataset),
@@ -174,16 +164,18 @@ def _by_mean(support: Tensor, query: Tensor, draws: Draws) -> Tensor:
     return (guess == draws.query_labels).double().mean(-1)
 
 
-def _heights(title: str, context: Context, rows: Mapping[str, Row]) -> dict[str, dict[str, Curve]]:
+def _intervals(
+    title: str, context: Context, rows: Mapping[str, Row]
+) -> dict[str, tuple[float, float, float]]:
     """Accuracy by column and order."""
-    names = [f"{rule}, {by}" for rule in context.rules for by in (MEANS, "ridge")]
-    heights: dict[str, dict[str, Curve]] = {name: {} for name in (NETWORK, RAW, *names)}
-    for order in (INTACT, PERMUTED):
-        if row := rows.get(f"{title}, {NETWORK}, {order}"):
-            heights[NETWORK] |= {cell: row.curve(cell) for cell in row.accuracy}
-        for rule in context.rules:
-            if row := rows.get(f"{title}, {rule}, {order}"):
-                heights[RAW][order] = row.curve(RAW)
-                for by in (MEANS, "ridge"):
-                    heights[f"{rule}, {by}"][order] = row.curve(by)
-    return heights
+    network = {order: rows.get(f"{title}, {NETWORK}, {order}") for order in (INTACT, PERMUTED)}
+    found = {
+        f"{NETWORK}, {cell}": interval(network[PERMUTED if cell == PERMUTED else INTACT], cell)
+        for cell in CELLS
+    }
+    for rule in context.rules:
+        of_rule = {order: rows.get(f"{title}, {rule}, {order}") for order in (INTACT, PERMUTED)}
+        for name, by in ((RAW, RAW), (f"{rule}, {MEANS}", MEANS), (f"{rule}, ridge", "ridge")):
+            for order, row in of_rule.items():
+                found.setdefault(f"{name}, {order}", interval(row, by))
+    return found

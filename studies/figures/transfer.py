@@ -7,15 +7,20 @@ from typing import ClassVar
 
 from matplotlib.figure import Figure
 
+from lit_lul.evaluation.curve import Curve
 from lit_lul.evaluation.held_out import HeldOut
 from lit_lul.networks import MLPs
 from lit_lul.networks.mlp import ACTIVATIONS
+from lit_lul.report.page import Check, difference, percent
+from lit_lul.report.plots import bars, lines
 from lit_lul.report.rows import Row
+from lit_lul.report.study import Measurement
 from studies.figures.measurements import Context
-from studies.figures.panel import RANDOM, Check, Measurement, Panel, bars, difference, every, same
+from studies.figures.panel import RANDOM, Panel, across, everywhere, interval, over_draws, within
 
 NEAR_RELU = ("leaky_relu", "swish")
 STEP_FACTOR = 2
+NEAR = 5.0
 
 
 @dataclass(frozen=True)
@@ -43,9 +48,7 @@ class Transfer(Panel[Row]):
     def measurements(self, context: Context) -> list[Measurement[Row]]:
         """A curve per network and rule."""
         return [
-            context.curve(
-                f"{name}, {varied}", self.dataset, self.held_out(networks, context), rule
-            )
+            context.curve(f"{name}, {varied}", self.dataset, self.held_out(networks, context), rule)
             for name, rule in context.rules.items()
             for varied, networks in self.networks().items()
         ]
@@ -71,7 +74,7 @@ class Transfer(Panel[Row]):
         for rule in context.rules:
             of_rule = self.of_rule(rule, rows)
             gaps = {n: difference(row, row.at_start()) for n, row in of_rule.items()}
-            checks += every(f"`{rule}` above its {RANDOM} at {where}", gaps)
+            checks += everywhere(f"`{rule}` above its {RANDOM} at {where}", gaps)
         return checks
 
 
@@ -110,31 +113,22 @@ class Sizes(Transfer):
 
     def draw(self, context: Context, rows: Mapping[str, Row]) -> Figure:
         """Accuracy against width, and against depth, with the trained range shaded."""
-        figure = Figure(figsize=(10, 4), layout="constrained")
-        plots = figure.subplots(1, 2, sharey=True)
-        ranges = (self.trained_widths, self.trained_depths)
-        for plot, varied, trained in zip(plots, ("width", "depth"), ranges, strict=True):
-            plot.axvspan(*trained, color="0.9", label="range in meta-training")
-            for i, rule in enumerate(context.rules):
+        titles = {
+            f"units of {self.layers} hidden layers": "width",
+            f"hidden layers of {self.units} units": "depth",
+        }
+        panels: dict[str, dict[str, Curve]] = {title: {} for title in titles}
+        for title, varied in titles.items():
+            for rule in context.rules:
                 points = self._points(varied, rule, rows)
-                curves = [row.curve("ridge") for row in points.values()]
-                for style, label, at in (("o-", rule, -1), (":", RANDOM, 0)):
-                    if points and (i == 0 or at == -1):
-                        plot.errorbar(
-                            list(points),
-                            [curve.mean[at] for curve in curves],
-                            [curve.standard_error[at] for curve in curves],
-                            fmt=style,
-                            color=f"C{i}" if at == -1 else "0.5",
-                            label=label,
-                        )
-            plot.grid(alpha=0.3)
-        plots[0].set(xscale="log", ylabel="few-shot accuracy")
-        plots[0].set_xlabel(f"units per layer, {self.layers} hidden layers")
-        plots[0].set_xticks(self.widths, [str(width) for width in self.widths])
-        plots[0].minorticks_off()
-        plots[0].legend(loc="center right")
-        plots[1].set(xlabel=f"hidden layers of {self.units} units", xticks=self.depths)
+                panels[title][rule] = across(points)
+                if RANDOM not in panels[title]:
+                    starts = {size: row.at_start() for size, row in points.items()}
+                    panels[title][RANDOM] = across(starts)
+        figure = lines(panels, "", "few-shot accuracy", log=("x",))
+        ranges = (self.trained_widths, self.trained_depths)
+        for axes, trained in zip(figure.axes, ranges, strict=True):
+            axes.axvspan(*trained, color="0.9", zorder=0)
         return figure
 
     def checks(self, context: Context, rows: Mapping[str, Row]) -> list[Check]:
@@ -146,9 +140,11 @@ class Sizes(Transfer):
             wider = {width: row for width, row in points.items() if width > most}
             if len(wider) > 1:
                 (least, first), (largest, last) = min(wider.items()), max(wider.items())
+                both = [row.draws("ridge")[-1] for row in (last, first)]
+                draws = min(len(accuracy) for accuracy in both)
+                gap = over_draws(100 * (both[0][:draws] - both[1][:draws]))
                 claim = f"`{rule}` grows with width beyond {most} units"
-                gap = difference(last, first)
-                checks += every(claim, {f"{largest} above {least}": gap})
+                checks += everywhere(claim, {f"{largest} above {least}": gap})
         return checks
 
     def _points(self, varied: str, rule: str, rows: Mapping[str, Row]) -> dict[int, Row]:
@@ -181,34 +177,34 @@ class Activations(Transfer):
         return {name: MLPs(layers, units, name) for name in self.activations}
 
     def draw(self, context: Context, rows: Mapping[str, Row]) -> Figure:
-        """Bars by activation: rules, and random networks."""
-        figure = Figure(figsize=(10, 4), layout="constrained")
-        plot = figure.subplots()
+        """Accuracy by activation, a plot per rule and one for random networks."""
         found = {rule: self.of_rule(rule, rows) for rule in context.rules}
-        first = found[next(iter(found))]
+        first = next(iter(found.values()))
         found[RANDOM] = {name: row.at_start() for name, row in first.items()}
-        heights = {
-            column: {name: row.curve("ridge") for name, row in of.items()}
-            for column, of in found.items()
+        panels = {
+            title: {name: interval(of.get(name)) for name in self.activations}
+            for title, of in found.items()
         }
-        bars(plot, self.activations, heights)
-        plot.set(ylabel="few-shot accuracy")
-        plot.legend()
-        return figure
+        return bars(panels, "few-shot accuracy")
 
     def checks(self, context: Context, rows: Mapping[str, Row]) -> list[Check]:
         """Above random networks everywhere; step; what is like relu."""
         checks = self.above_random("every activation", context, rows)
         for rule in context.rules:
             of_rule = self.of_rule(rule, rows)
-            if "step" in of_rule:
-                row = of_rule["step"]
-                accuracy = 100 * row.draws("ridge")
-                claim = f"`{rule}`: step has {STEP_FACTOR} times the accuracy of its {RANDOM}"
-            near = [name for name in NEAR_RELU if name in of_rule]
-            if near and "relu" in of_rule:
-                gaps = {
-                    f"relu above {name}": difference(of_rule["relu"], of_rule[name])
-                    for name in near
-                }
+            if row := of_rule.get("step"):
+                accuracy = row.draws("ridge")
+                checks.append(
+                    Check(
+                        f"`{rule}`: step has twice the accuracy of its {RANDOM}",
+                        f"{percent(row)} against {percent(row, at=0)}",
+                        over_draws(accuracy[-1] - STEP_FACTOR * accuracy[0]).held,
+                    )
+                )
+            gaps = {
+                f"relu above {name}": difference(of_rule["relu"], of_rule[name])
+                for name in NEAR_RELU
+                if name in of_rule and "relu" in of_rule
+            }
+            checks += within(f"`{rule}`: leaky relu and swish are like relu", gaps, NEAR)
         return checks
