@@ -25,7 +25,6 @@ class FewLabels(Panel[Row]):
     name: ClassVar = "few_labels"
     figures: ClassVar = ("4",)
     title: ClassVar = "Figure 4 left: few labels"
-    kind: ClassVar = Row
     paper: ClassVar = (
         "With 10 labels per class on MNIST and Fashion-MNIST, at 14 × 14 and at 28 × 28, the rule "
         "after 3,000 steps is better than a VAE after 100,000, than the same network trained on "

@@ -23,7 +23,6 @@ class MetaTraining(Panel[Row]):
     name: ClassVar = "meta_training"
     figures: ClassVar = ("3", "4")
     title: ClassVar = "Figures 3 and 4 right: along meta-training"
-    kind: ClassVar = Row
     paper: ClassVar = (
         "Over some 200 hours, accuracy on training tasks and on held-out images improves to the "
         "end. On texts (IMDB) θ after 30 hours is almost 10 points above random initialisation; "
@@ -73,7 +72,7 @@ class MetaTraining(Panel[Row]):
             t.outer_step: f"θ of step {t.outer_step}, {t.hours:.2f} h" for t in context.thetas
         }
         panels = {
-            "along meta-training": {dataset: across(of) for dataset, of in found.items()},
+            "along meta-training": {name: across(of) for name, of in found.items() if of},
             self.text: {hours[step]: row.curve("ridge") for step, row in found[self.text].items()},
         }
         figure = lines(panels, "", "few-shot accuracy")

@@ -25,7 +25,6 @@ class Mismatch(Panel[Row]):
     name: ClassVar = "mismatch"
     figures: ClassVar = ("2",)
     title: ClassVar = "Figure 2 left: objective mismatch of a VAE"
-    kind: ClassVar = Row
     paper: ClassVar = (
         "While a VAE is trained on CIFAR-10 at 16 × 16, its bound goes on improving, and the "
         "few-shot accuracy of its code, on the training split, decreases sharply."
@@ -57,7 +56,10 @@ class Mismatch(Panel[Row]):
             "few-shot accuracy": {VAE: row.curve("ridge")},
             "evidence lower bound, nats per row": {VAE: row.curve(ELBO)},
         }
-        return lines(panels, "gradient steps", "", log=("x",))
+        figure = lines(panels, "", "", log=("x",))
+        for axes in figure.axes:
+            axes.set_xlabel("gradient steps")
+        return figure
 
     def checks(self, context: Context, rows: Mapping[str, Row]) -> list[Check]:
         """The bound improves after the peak of accuracy; accuracy falls."""

@@ -25,7 +25,6 @@ class Orders(Panel[Row]):
     name: ClassVar = "orders"
     figures: ClassVar = ("2",)
     title: ClassVar = "Section 4.2: the order of the inputs"
-    kind: ClassVar = Row
     paper: ClassVar = (
         "The rule's accuracy is the same on intact and on permuted inputs, because meta-training "
         "permutes the inputs of every task."

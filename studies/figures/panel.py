@@ -37,7 +37,7 @@ class Panel(ABC, Generic[R]):
     name: ClassVar[str]
     figures: ClassVar[tuple[str, ...]]
     title: ClassVar[str]
-    kind: ClassVar[type[Any]]
+    kind: ClassVar[type[Any]] = Row
     paper: ClassVar[str]
 
     @abstractmethod

@@ -39,7 +39,6 @@ class Prototypes(Panel[Row]):
     name: ClassVar = "prototypes"
     figures: ClassVar = ("2",)
     title: ClassVar = "Figure 2 right: a prototypical network"
-    kind: ClassVar = Row
     paper: ClassVar = (
         "On mini-ImageNet, a prototypical network that is meta-trained on permuted inputs has "
         "greatly reduced accuracy; the rule is the same on both."

@@ -27,7 +27,6 @@ NEAR = 5.0
 class Transfer(Panel[Row]):
     """Rules on networks that differ in one way from one another."""
 
-    kind: ClassVar = Row
     figures: ClassVar = ("5",)
 
     dataset: str = "mnist14"
@@ -120,12 +119,12 @@ class Sizes(Transfer):
         panels: dict[str, dict[str, Curve]] = {title: {} for title in titles}
         for title, varied in titles.items():
             for rule in context.rules:
-                points = self._points(varied, rule, rows)
-                panels[title][rule] = across(points)
-                if RANDOM not in panels[title]:
+                if points := self._points(varied, rule, rows):
+                    panels[title][rule] = across(points)
                     starts = {size: row.at_start() for size, row in points.items()}
-                    panels[title][RANDOM] = across(starts)
-        figure = lines(panels, "", "few-shot accuracy", log=("x",))
+                    panels[title].setdefault(RANDOM, across(starts))
+        figure = lines(panels, "", "few-shot accuracy")
+        figure.axes[0].set_xscale("log", base=2)
         ranges = (self.trained_widths, self.trained_depths)
         for axes, trained in zip(figure.axes, ranges, strict=True):
             axes.axvspan(*trained, color="0.9", zorder=0)
@@ -185,7 +184,10 @@ class Activations(Transfer):
             title: {name: interval(of.get(name)) for name in self.activations}
             for title, of in found.items()
         }
-        return bars(panels, "few-shot accuracy")
+        figure = bars(panels, "few-shot accuracy")
+        for axes in figure.axes[1:]:
+            axes.sharex(figure.axes[0])
+        return figure
 
     def checks(self, context: Context, rows: Mapping[str, Row]) -> list[Check]:
         """Above random networks everywhere; step; what is like relu."""
