@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
 from lit_lul.evaluation.curve import Curve
@@ -29,7 +30,7 @@ def lines(
     figure = Figure(figsize=(1 + 3.4 * across, 1 + 2.8 * down), layout="constrained")
     plots = figure.subplots(down, across, squeeze=False).flatten()
     names = list(dict.fromkeys(name for curves in panels.values() for name in curves))
-    handles = {}
+    handles: dict[str, Artist] = {}
     for axes, (title, curves) in zip(plots, panels.items(), strict=False):
         for name, curve in curves.items():
             colour = f"C{names.index(name) % 10}"
@@ -48,7 +49,10 @@ def lines(
     for axes in plots[len(panels) :]:
         axes.axis("off")
     figure.legend(
-        handles.values(), handles.keys(), loc="outside lower center", ncols=min(len(handles), 4)
+        list(handles.values()),
+        list(handles),
+        loc="outside lower center",
+        ncols=min(len(handles), 4),
     )
     figure.supxlabel(x)
     figure.supylabel(y)
