@@ -12,8 +12,9 @@ from conftest import lit_lul
 
 from lit_lul.errors import InvalidInput
 from lit_lul.evaluation.curve import roll_out_draws
+from lit_lul.evaluation.draws import Draws
 from lit_lul.evaluation.held_out import HeldOut
-from lit_lul.files.theta import load_rule, save_learner
+from lit_lul.files.theta import save_learner
 from lit_lul.learners import UnsupervisedUpdate, UpdateSettings
 from lit_lul.networks import MLPs
 from lit_lul.report.page import Difference
@@ -29,18 +30,10 @@ from studies.figures.panel import MeasuredPanel, over_draws, within
 
 CONFIG = """
 thetas: 2
-shared:
-  networks: {class_path: MLPs, init_args: {hidden_layers: [1, 1], hidden_units: [5, 5]}}
-  inner_steps: 2
-  points: 1
-  batch_size: 6
-  labels_per_class: 2
-  tests_per_class: 5
-  draws: 2
-datasets:
-  digits: {}
-  again: {seed: 1}
-  moons: {dataset: moons-thin}
+shared: {inner_steps: 2, points: 1, batch_size: 6, draws: 2, labels_per_class: 2,
+  tests_per_class: 5, networks: {class_path: MLPs, init_args: {hidden_layers: [1, 1],
+  hidden_units: [5, 5]}}}
+datasets: {digits: {}, again: {seed: 1}, moons: {dataset: moons-thin}}
 mismatch: {dataset: digits, steps: 3}
 prototypes:
   {datasets: {digits: [digits, digits, digits]}, episodes: 2, test_episodes: 2, seeds: 2}
@@ -63,9 +56,7 @@ CHECKS = [
 
 def write_rule(path: Path, seed: int) -> None:
     torch.manual_seed(seed)
-    settings = UpdateSettings(
-        hidden_channels=4, error_channels=3, top_channels=4, embedding_units=6, inner_rate=0.03
-    )
+    settings = UpdateSettings(hidden_channels=4, error_channels=3, embedding_units=6)
     save_learner(UnsupervisedUpdate(settings), path)
 
 
@@ -80,14 +71,13 @@ def write_run(folder: Path) -> None:
 
 def figures(*options: str, out: str = "out/figures.md") -> str:
     """Run the command; the page."""
-    fixed = ["--rules", "mine.safetensors", "--config", "figures.yaml", "--out", out]
-    lit_lul("report", "figures", *fixed, *options)
+    command = f"report figures --rules mine.safetensors --config figures.yaml --out {out}"
+    lit_lul(*command.split(), *options)
     return Path(out).read_text() if Path(out).exists() else ""
 
 
-def rows_of(panel: str, folder: str = "out/figures") -> dict[str, Any]:
-    rows: dict[str, Any] = json.loads(Path(f"{folder}/{panel}.json").read_text())["rows"]
-    return rows
+def orders_in(folder: str) -> Any:
+    return json.loads(Path(f"{folder}/figures/orders.json").read_text())["rows"]
 
 
 @pytest.fixture(autouse=True)
@@ -100,17 +90,17 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("figures.yaml").write_text(CONFIG)
 
 
-def context_of(rules: list[str]) -> tuple[Context, list[MeasuredPanel[Any]]]:
-    """Rules and data of the tests' configuration, and its panels."""
-    settings, machine = load_figures(Path("figures.yaml"))
-    settings = replace(settings, run=Path("run"))
-    context = make_context(rules, load_rules(rules), settings, machine)
+def read_panels(config: str, quick: bool = False) -> tuple[Context, list[MeasuredPanel[Any]]]:
+    """Rules and data of a configuration, in float32, and its panels."""
+    settings, _ = load_figures(Path(config), quick)
+    settings, rules = replace(settings, run=Path("run")), ["mine.safetensors"]
+    context = make_context(rules, load_rules(rules), settings, Machine("float32", False, None))
     return context, [MeasuredPanel(panel, context) for panel in settings.panels]
 
 
 @pytest.mark.parametrize(("name", "checks"), CHECKS)
 def test_a_panel_draws_and_checks_what_is_measured(name: str, checks: int) -> None:
-    context, panels = context_of(["mine.safetensors"])
+    context, panels = read_panels("figures.yaml")
     panel = next(panel for panel in panels if panel.name == name)
     rows = {one.name: one.measure() for one in panel.measurements()}
     assert len(rows) == len(panel.measurements())
@@ -124,13 +114,11 @@ def test_a_panel_draws_and_checks_what_is_measured(name: str, checks: int) -> No
     make_page("command", context, [panel], {name: first})  # partly measured
 
 
-def test_an_interrupted_panel_resumes_with_the_same_numbers(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_an_interrupted_panel_resumes(monkeypatch: pytest.MonkeyPatch) -> None:
     page = figures("--only", "orders", "3", out="whole/figures.md")
     assert "Of the paper's claims about a rule, `mine` meets " in page
     assert "meta_training is left out: --run: expected the folder of a run that kept θ." in page
-    whole = rows_of("orders", "whole/figures")
+    whole = orders_in("whole")
     calls = []
 
     def killed(*args: Any) -> Any:
@@ -142,25 +130,23 @@ def test_an_interrupted_panel_resumes_with_the_same_numbers(
     monkeypatch.setattr(measurements, "roll_out_draws", killed)
     with pytest.raises(KeyboardInterrupt):
         figures("--only", "orders")
-    assert len(rows_of("orders")) == 2
+    assert len(orders_in("out")) == 2
     assert "or not all of it: mismatch, prototypes, orders" in Path("out/figures.md").read_text()
     figures("--only", "orders")
-    assert rows_of("orders") == whole
+    assert orders_in("out") == whole
     assert len(calls) == 1 + len(whole), "what was measured is not measured again"
     write_rule(Path("mine.safetensors"), seed=6)
-    figures("--only", "orders")
+    assert not figures("--only", "orders", "--quick", out="fast/figures.md"), "it has another name"
     assert len(calls) == 1 + 2 * len(whole), "another θ has other numbers"
-    figures("--only", "orders", "--quick", out="fast/figures.md")
-    assert not Path("fast/figures.md").exists(), "a quick look has files of its own"
 
 
 def test_rows_are_those_of_held_out_evaluation() -> None:
-    figures("--only", "activations")
-    settings, _ = load_figures(Path("figures.yaml"))
-    held_out = replace(settings.datasets["digits"], networks=MLPs((1, 1), (4, 4), "swish"))
-    rule = load_rule("mine.safetensors")
-    accuracy = roll_out_draws(rule, RIDGE, held_out.load(None), held_out, range(2)).accuracy
-    assert rows_of("activations")["mine, swish"]["accuracy"]["ridge"] == accuracy[0].tolist()
+    context, panels = read_panels("figures.yaml")
+    (row,) = (one.measure() for one in panels[6].measurements() if one.name == "mine, swish")
+    held_out = replace(context.datasets["digits"], networks=MLPs((1, 1), (4, 4), "swish"))
+    rule, data = context.rules["mine"], context.load("digits")
+    accuracy = roll_out_draws(rule, RIDGE, data, held_out, range(2)).accuracy
+    assert row.accuracy["ridge"] == accuracy[0].tolist()
 
 
 def test_errors_are_one_line() -> None:
@@ -173,23 +159,17 @@ def test_errors_are_one_line() -> None:
 
 @pytest.mark.parametrize("quick", [False, True])
 def test_the_configuration_that_ships_names_its_datasets(quick: bool) -> None:
-    settings, _ = load_figures(Path("configs/figures.yaml"), quick)
-    settings = replace(settings, run=Path("run"))
-    rules = ["mine.safetensors"]
-    context = make_context(rules, load_rules(rules), settings, Machine("float32", False, None))
-    for panel in [MeasuredPanel(panel, context) for panel in settings.panels]:
-        assert panel.protocol()
+    context, panels = read_panels("configs/figures.yaml", quick)
+    assert [panel.name for panel in panels] == [name for name, _ in CHECKS]
+    for panel in panels:
         names = [one.name for one in panel.measurements()]
-        assert len(set(names)) == len(names)
-    assert settings.datasets["mnist14"].inner_steps == (20 if quick else 120)
+        assert panel.protocol() and len(set(names)) == len(names)
+    assert context.datasets["mnist14"].inner_steps == (20 if quick else 120)
 
 
 def test_accuracies_are_alike_within_points_that_the_errors_leave() -> None:
-    gaps = {name: Difference(*gap) for name, gap in {"a": (1, 0.1), "b": (-1.9, 0.3)}.items()}
-    assert [check.held for check in within("same", {"a": gaps["a"]})] == [True]
-    assert [check.held for check in within("same", gaps)] == [None]
-    assert [check.held for check in within("same", {"c": Difference(-9, 1)})] == [False]
-    assert within("same", {}) == []
+    for gap, held in ((1, 0.1), True), ((-1.9, 0.3), None), ((-9, 1), False):
+        assert [check.held for check in within("same", {"gap": Difference(*gap)})] == [held]
     assert over_draws([5.0, 15.0]) == pytest.approx((10, 5))
 
 
@@ -217,6 +197,14 @@ def test_hours_are_those_of_the_log() -> None:
         load_thetas(Path("nowhere"), 2)
 
 
-def test_inputs_are_sorted_by_their_means() -> None:
-    means = sort_inputs(HeldOut().load(None)).unlabelled.float().mean(0)
-    assert (means.diff() >= 0).all()
+def test_inputs_are_intact_or_sorted_where_asked() -> None:
+    held_out = HeldOut(tests_per_class=5, draws=2)
+    data, like = held_out.load(None), torch.empty(0)
+    intact, permuted = (
+        Draws(data, replace(held_out, permuted=p), [0, 1], like) for p in (False, True)
+    )
+    assert torch.equal(intact.permutation, torch.arange(64).expand(2, -1))
+    order = permuted.permutation[:, None]
+    x = intact.labelled.query_x[0]
+    assert torch.equal(x.gather(-1, order.expand(x.shape)), permuted.labelled.query_x[0])
+    assert (sort_inputs(data).unlabelled.float().mean(0).diff() >= 0).all()

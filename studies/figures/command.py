@@ -45,7 +45,8 @@ Accuracies are few-shot, mean ± standard error over the draws, by the ridge reg
 meta-objective unless something else is said. *Inductive* embeds every labelled row alone, with
 batch statistics of unlabelled rows; the paper's labelled rows shared their own. Every draw has its
 own network, order of the inputs, labels and test examples. A *random network* is the network before
-the inner loop. All numbers are in the JSON files beside the pictures."""
+the inner loop. Networks are in the configuration, and
+all numbers in the JSON files beside the pictures."""
 
 
 @dataclass(frozen=True)
@@ -134,14 +135,7 @@ def figures(
 def make_context(
     rules: Sequence[str], learners: Mapping[str, Learner], settings: FiguresConfig, machine: Machine
 ) -> Context:
-    """Rules, data and θ of the run.
-
-    Args:
-        rules: shipped rules or files of θ.
-        learners: they and their initial θ, from `load_rules`.
-        settings: the configuration.
-        machine: precision, compilation and folder of data.
-    """
+    """Rules by name or file, which `load_rules` has loaded, the data, and θ of the run."""
     names = [Path(rule).stem for rule in rules]
     context = Context(
         {name: learners[name] for name in names},

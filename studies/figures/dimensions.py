@@ -72,13 +72,11 @@ class Dimensions(Panel[Numbers]):
 
     def protocol(self, context: Context) -> str:
         """Steps, rows and draws."""
-        entry = context.entry(self.datasets[0])
         return (
-            f"{entry.inner_steps} inner steps, `{entry.networks}`, {entry.protocol}; embeddings of "
-            "the test rows of a draw, three principal components each of the first draw, "
-            f"variance over {entry.draws} draws. *Between classes* is the share of the variance "
-            f"that the class means explain; *dimensions* is the number of components with "
-            f"{SHARE:.0%} of the variance."
+            f"{context.protocol(self.datasets[0])}; embeddings of the test rows of a draw, three "
+            "principal components of the first draw, variance over all. *Between classes* is the "
+            "share of the variance that the class means explain; *dimensions* is the number of "
+            f"components with {SHARE:.0%} of the variance."
         )
 
     def draw(self, context: Context, rows: Mapping[str, Numbers]) -> Figure:

@@ -57,13 +57,11 @@ class FewLabels(Panel[Row]):
 
     def protocol(self, context: Context) -> str:
         """Steps and draws."""
-        entry = context.entry(self.datasets[0])
         return (
-            f"rules: {entry.inner_steps} inner steps of `{entry.networks}`; VAE: "
-            f"{self.vae_steps:,} gradient steps; supervised: the same network as the rules', "
-            f"{self.supervised_steps:,} steps on the labels, at the learning rate of "
-            f"{', '.join(f'{r:g}' for r in RATES)} that is best on the test examples, as in the "
-            f"paper; minibatches of {entry.batch_size}, {entry.draws} draws, {entry.protocol}."
+            f"rules: {context.protocol(self.datasets[0])}; VAE: {self.vae_steps:,} gradient steps; "
+            f"supervised: the same network as the rules', {self.supervised_steps:,} steps on the "
+            f"labels, at the learning rate of {', '.join(f'{r:g}' for r in RATES)} that is best on "
+            "the test examples, as in the paper."
         )
 
     def draw(self, context: Context, rows: Mapping[str, Row]) -> Figure:

@@ -15,7 +15,6 @@ from lit_lul.evaluation.held_out import HeldOut, describe
 from lit_lul.evaluation.held_out_data import HeldOutData
 from lit_lul.evaluation.rollout import rollout
 from lit_lul.learners.learner import Learner
-from lit_lul.learners.metz import UnsupervisedUpdate
 from lit_lul.objectives.few_shot_ridge import FewShotRidge
 from lit_lul.report.rows import DEVICE, Precision, Row, autocast, digest, rule_key
 from lit_lul.report.study import DataCache, Measurement
@@ -28,8 +27,6 @@ ELBO = "bound"
 """The probe under which a VAE's row has its bound."""
 SECONDS_PER_UNIT = 6e-5
 """About how long the paper's rule takes for an inner step of a task, per unit of network cost."""
-LOCAL_SHARE = 0.1
-"""What a local rule takes of that."""
 VAE_SECONDS, SUPERVISED_SECONDS = 1.5e-4, 1e-4
 """About how long a gradient step takes, per draw and row of a minibatch."""
 
@@ -76,6 +73,18 @@ class Context:
         """
         return self.data.load(self.entry(name))
 
+    def protocol(self, name: str) -> str:
+        """How rules are measured on a dataset, for readers.
+
+        Raises:
+            InvalidInput: for an unknown name.
+        """
+        entry = self.entry(name)
+        return (
+            f"{entry.inner_steps} inner steps on minibatches of {entry.batch_size}, {entry.draws} "
+            f"draws of {entry.labels_per_class} labels per class, {entry.protocol}"
+        )
+
     def key(self, rule: Learner, *content: Any) -> str:
         """The key of a rule's row, from a protocol in JSON values."""
         return rule_key([describe(RIDGE), *content], self.precision, rule)
@@ -83,9 +92,8 @@ class Context:
     def seconds(self, rule: Learner, held_out: HeldOut) -> float:
         """About how long a rule takes on a dataset."""
         network = held_out.networks.at(0.5, 200, rule.embedding_units)
-        share = 1 if isinstance(rule, UnsupervisedUpdate) else LOCAL_SHARE
         steps = held_out.draws * held_out.inner_steps * held_out.batch_size / 64
-        return share * steps * network.cost * SECONDS_PER_UNIT
+        return steps * network.cost * SECONDS_PER_UNIT
 
     def curve(
         self,
@@ -140,13 +148,7 @@ class Context:
         return draws, embedded
 
     def vae_curve(self, name: str, dataset: str, steps: Sequence[int]) -> Measurement[Row]:
-        """A measurement of a VAE's accuracy, and of its bound as another probe.
-
-        Args:
-            name: of the measurement.
-            dataset: name of the data.
-            steps: gradient steps to probe at.
-        """
+        """A measurement of a VAE after gradient steps: its accuracy, and its bound as a probe."""
         entry = self.entry(dataset)
         key = digest([entry.describe(), describe(RIDGE), list(steps), "vae"])
 
@@ -163,14 +165,7 @@ class Context:
     def supervised_curve(
         self, name: str, dataset: str, steps: Sequence[int], rate: float
     ) -> Measurement[Row]:
-        """A measurement of the network trained on the labels alone, as the probe "ridge".
-
-        Args:
-            name: of the measurement.
-            dataset: name of the data.
-            steps: gradient steps to test at.
-            rate: the learning rate.
-        """
+        """A measurement of networks trained on the labels alone at a rate, as probe "ridge"."""
         entry, units = self.entry(dataset), self.initial.embedding_units
         key = digest([entry.describe(), list(steps), rate, units, "supervised"])
 

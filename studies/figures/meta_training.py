@@ -54,13 +54,12 @@ class MetaTraining(Panel[Row]):
 
     def protocol(self, context: Context) -> str:
         """Run, steps and draws."""
-        entry, last = context.entry(self.text), context.thetas[-1]
+        last = context.thetas[-1]
         return (
             f"running means of θ kept by one run of {last.outer_step} outer steps in "
             f"{last.hours:.2f} hours (`{context.run}`; how to make it is in the configuration), "
-            f"at 0 the initial θ; {entry.inner_steps} inner steps, `{entry.networks}`, minibatches "
-            f"of {entry.batch_size}, {entry.draws} draws, {entry.protocol}. Seen: "
-            f"{', '.join(self.seen)}, other examples of classes in meta-training."
+            f"at 0 the initial θ; {context.protocol(self.text)}. Seen: {', '.join(self.seen)}, "
+            "other examples of classes in meta-training."
         )
 
     def draw(self, context: Context, rows: Mapping[str, Row]) -> Figure:

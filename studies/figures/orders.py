@@ -52,11 +52,10 @@ class Orders(Panel[Row]):
 
     def protocol(self, context: Context) -> str:
         """Steps, draws and orders."""
-        entry = context.entry(self.datasets[0])
         return (
-            f"{entry.inner_steps} inner steps, {entry.draws} draws, {entry.protocol}. *Permuted*: "
-            "every draw has a random order of its own. *Intact*: pixels line by line. *Sorted*: by "
-            "their mean over the unlabelled rows. Networks, labels and minibatches are the same."
+            f"{context.protocol(self.datasets[0])}. *Permuted*: every draw has a random order of "
+            "its own. *Intact*: pixels line by line. *Sorted*: by their mean over the unlabelled "
+            "rows. Networks, labels and minibatches are the same."
         )
 
     def draw(self, context: Context, rows: Mapping[str, Row]) -> Figure:

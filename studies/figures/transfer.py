@@ -54,12 +54,9 @@ class Transfer(Panel[Row]):
 
     def protocol(self, context: Context) -> str:
         """Dataset, steps and draws."""
-        entry = context.entry(self.dataset)
         return (
-            f"{self.dataset}, {entry.inner_steps} inner steps on minibatches of "
-            f"{entry.batch_size}, {entry.draws} draws of {entry.labels_per_class} labels per "
-            f"class, {entry.protocol}. *{RANDOM.capitalize()}* is the same network before the "
-            "inner loop."
+            f"{self.dataset}, {context.protocol(self.dataset)}. *{RANDOM.capitalize()}* is the "
+            "same network before the inner loop."
         )
 
     def of_rule(self, rule: str, rows: Mapping[str, Row]) -> dict[str, Row]:
