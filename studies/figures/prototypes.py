@@ -27,7 +27,7 @@ from studies.networks.prototypical import (
 )
 
 INTACT, PERMUTED, CROSSED = CELLS = ("intact", "permuted", "crossed")
-"""Of training and tests: both intact, both permuted; intact in training and permuted in tests."""
+"""Orders in training and tests: both intact, both permuted, or permuted in tests alone."""
 NETWORK, RAW, MEANS = "prototypical network", "raw inputs", "nearest mean"
 SECONDS_PER_EPISODE = 8e-3
 
