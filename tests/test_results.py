@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 from conftest import lit_lul
-from lit_lul.report.results import load_protocol
 from lit_lul.report.results_page import losses, table
 from lit_lul.report.rules import load_learners
 from lit_lul.report.stored_rows import Row
@@ -21,10 +20,11 @@ from lit_lul.evaluation.curve import roll_out_draws
 from lit_lul.evaluation.datasets import digits
 from lit_lul.evaluation.held_out import HeldOut
 from lit_lul.files.theta import load_rule, save_learner
-from lit_lul.learners import HebbianRule, HebbianSettings, UnsupervisedUpdate, UpdateSettings
+from lit_lul.learners import LocalRule, LocalSettings, UnsupervisedUpdate, UpdateSettings
 from lit_lul.networks import MLPs
 from lit_lul.objectives import FewShotRidge
 from lit_lul.report import result_rows
+from lit_lul.report.results import load_protocol
 
 SETTINGS = UpdateSettings(
     hidden_channels=4, error_channels=3, top_channels=4, embedding_units=6, inner_rate=0.03
@@ -141,7 +141,7 @@ def test_rules_of_other_settings_have_untrained_rules_of_their_own() -> None:
     write_rule(Path("wide.safetensors"), seed=7, settings=replace(SETTINGS, hidden_channels=5))
     report("--datasets", "digits", rules=("mine.safetensors", "twin.safetensors"))
     assert list(rows_of("digits"))[len(BASELINES) :] == ["untrained rule", "mine", "twin"]
-    save_learner(HebbianRule(HebbianSettings(embedding_units=6)), Path("hebbian.safetensors"))
+    save_learner(LocalRule(LocalSettings(embedding_units=6)), Path("hebbian.safetensors"))
     names = list(load_learners(["mine.safetensors", "hebbian.safetensors"], []))
     assert names == ["untrained rule", "untrained rule (hebbian)", "mine", "hebbian"]
     names = list(load_learners(["mine.safetensors", "twin.safetensors", "wide.safetensors"], []))

@@ -11,13 +11,12 @@ from rich.progress import track
 from torch import Tensor
 
 from lit_lul.errors import InvalidInput
-from lit_lul.evaluation.rollout import check_unlabelled, rollout
 from lit_lul.files.atomic import replace_file
 from lit_lul.files.phi import save_phi
 from lit_lul.learners.learner import Learner
+from lit_lul.learners.rollout import check_unlabelled, rollout
 from lit_lul.networks.mlp import MLP
-from lit_lul.networks.network import Params, Statistics
-from lit_lul.networks.row_network import RowNetwork
+from lit_lul.networks.network import Params, RowNetwork, Statistics
 from lit_lul.trees import concatenate, first_tensor, tensors_of, to_device
 
 Item = TypeVar("Item")
@@ -76,8 +75,8 @@ def apply_rule(
     Args:
         rule: a learner that needs no labels.
         x: unlabelled rows, (n, N_0), in [0, 1].
-        hidden_units: units of the network's hidden layers; for a rule that trains networks without
-            such layers, as many units.
+        hidden_units: units of the network's hidden layers. A rule that trains networks without
+            such layers gets one with this number of units.
         activation: nonlinearity of an MLP.
         inner_steps: number of inner steps; 0 keeps the initial φ.
         batch_size: B. Every epoch shuffles the rows and drops an incomplete last minibatch.
@@ -97,7 +96,7 @@ def apply_rule(
 def row_network(
     rule: Learner, inputs: int, hidden_units: Sequence[int], activation: str = "relu"
 ) -> RowNetwork:
-    """The network that a rule trains on rows, an MLP or one of as many units.
+    """The network that a rule trains on rows where these hidden units are asked for.
 
     Raises:
         InvalidInput: for a size below one, or a rule that trains neither or learns from labels.

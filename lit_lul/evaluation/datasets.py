@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lit_lul.data.image_set import ImageSet
 from lit_lul.data.prior import World, draw_world
-from lit_lul.data.topics import TopicModel
+from lit_lul.data.text import TopicModel
 from lit_lul.evaluation.held_out_data import HeldOutData
 from lit_lul.tasks.glyph_tasks import GlyphTasks
 from lit_lul.tasks.transforms import Distortion, Elastic

@@ -9,6 +9,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from lit_lul.constraints import PositiveInt, check_arguments
 from lit_lul.errors import InvalidInput
 from lit_lul.files.atomic import replace_file
 from lit_lul.files.hub import THETA
@@ -22,6 +23,7 @@ from lit_lul.files.theta import (
     stored_settings,
 )
 from lit_lul.training.loggers import run_folder
+from lit_lul.training.preemption import Stopped
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -92,14 +94,11 @@ class RunCheckpoint(Checkpoint):
     """
 
     def __init__(
-        self, every_n_outer_steps: int = 100, keep_every_n_outer_steps: int | None = None
+        self,
+        every_n_outer_steps: PositiveInt = 100,
+        keep_every_n_outer_steps: PositiveInt | None = None,
     ) -> None:
-        for name, value in (
-            ("every_n_outer_steps", every_n_outer_steps),
-            ("keep_every_n_outer_steps", keep_every_n_outer_steps),
-        ):
-            if value is not None and value < 1:
-                raise InvalidInput(f"{name} {value}: expected one or more")
+        check_arguments(RunCheckpoint.__init__, locals())
         self.every_n_outer_steps = every_n_outer_steps
         self.keep_every_n_outer_steps = keep_every_n_outer_steps
         self._saved_at = 0
@@ -111,12 +110,17 @@ class RunCheckpoint(Checkpoint):
             for left in self.folder.glob(".*-last.ckpt"):
                 left.unlink()
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note the outer step from which the run goes on."""
+        self._outer_step = trainer.global_step
+
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
-        """Save when due and before the run stops; only between outer steps."""
-        if pl_module.turn != 0:
-            return
+        """Save when due; only after the last truncation of an outer step."""
         step, keep = trainer.global_step, self.keep_every_n_outer_steps
-        if pl_module.stopping or step % self.every_n_outer_steps == 0:
+        if step == self._outer_step:
+            return
+        self._outer_step = step
+        if step % self.every_n_outer_steps == 0:
             self._save(trainer, pl_module)
         if keep is not None and step % keep == 0 and trainer.is_global_zero:
             self._save_mean(pl_module, f"mean_theta_{step:06}.safetensors")
@@ -124,6 +128,11 @@ class RunCheckpoint(Checkpoint):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save at the end of the run."""
         self._save(trainer, pl_module)
+
+    def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
+        """Save when a signal stops the run, which it does between outer steps."""
+        if isinstance(exception, Stopped):
+            self._save(trainer, pl_module)
 
     def _save(self, trainer: Trainer, pl_module: Any) -> None:
         if trainer.global_step == self._saved_at:

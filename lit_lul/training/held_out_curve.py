@@ -80,13 +80,13 @@ class HeldOutCurve(Callback):
         self._measure(trainer, pl_module)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Measure in `validate`, but not in the validation of a fit."""
-        if trainer.state.fn == TrainerFn.VALIDATING:
-            self._measure_once(trainer, pl_module)
+        """Measure in `validate` and `test`, but not in the validation of a fit."""
+        if trainer.state.fn != TrainerFn.FITTING:
+            self._measure_untrained(trainer, pl_module)
+            self.curves = {}
+            self._measure(trainer, pl_module)
 
-    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Measure in `test`."""
-        self._measure_once(trainer, pl_module)
+    on_test_epoch_end = on_validation_epoch_end
 
     def state_dict(self) -> dict[str, Any]:
         """The curves so far, and the settings that they were measured with."""
@@ -133,11 +133,6 @@ class HeldOutCurve(Callback):
             untrained = pl_module.make_learner()
         self.untrained, _ = self._roll_out(trainer, pl_module, untrained)
         self._untrained_of = now
-
-    def _measure_once(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._measure_untrained(trainer, pl_module)
-        self.curves = {}
-        self._measure(trainer, pl_module)
 
     def _roll_out(
         self, trainer: Trainer, pl_module: Any, learner: Learner
