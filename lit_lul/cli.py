@@ -17,7 +17,7 @@ from torch.distributed import DistError
 
 from lit_lul.apply.predict import predict
 from lit_lul.devices import check_precision, fast_precision, has_compiler, keep_freed_memory
-from lit_lul.errors import InvalidInput, reason_of, root_cause
+from lit_lul.errors import InvalidInput
 from lit_lul.evaluation.held_out import HeldOut
 from lit_lul.files.configs import with_bases
 from lit_lul.files.tf_checkpoint import import_released
