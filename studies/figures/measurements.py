@@ -13,8 +13,8 @@ from lit_lul.evaluation.curve import embed_labelled, roll_out_draws
 from lit_lul.evaluation.draws import Draws
 from lit_lul.evaluation.held_out import HeldOut, describe
 from lit_lul.evaluation.held_out_data import HeldOutData
-from lit_lul.learners.rollout import rollout
 from lit_lul.learners.learner import Learner
+from lit_lul.learners.rollout import rollout
 from lit_lul.objectives.few_shot_ridge import FewShotRidge
 from lit_lul.report.rows import DEVICE, Precision, Row, autocast, digest, rule_key
 from lit_lul.report.study import DataCache, Measurement
