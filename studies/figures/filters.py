@@ -64,10 +64,17 @@ class Filters(Panel[Numbers]):
         key = context.key(learner, entry.describe(), start, GRID)
 
         def measure() -> Numbers:
-            shape = context.load(dataset).image_shape
-            if shape is None:
+            data = context.load(dataset)
+            if (shape := data.image_shape) is None:
                 raise InvalidInput(f"filters of {dataset}: expected images")
-            fields = _weights(context, dataset, entry, learner, start).T.reshape(-1, *shape)
+            with autocast(context.precision):
+                weights = (
+                    _random_weights(entry, learner, data.x.shape[1])
+                    if start
+                    else roll_out_draws(learner, RIDGE, data, entry, [0]).first_layer
+                )
+            assert weights is not None  # entries embed rows
+            fields = weights.T.reshape(-1, *shape)
             shown = fields[: GRID**2].flatten(1)
             low, high = shown.amin(1, keepdim=True), shown.amax(1, keepdim=True)
             levels = LEVELS * (shown - low) / (high - low).clamp(min=1e-12)
@@ -127,20 +134,12 @@ class Filters(Panel[Numbers]):
         return checks
 
 
-def _weights(
-    context: Context, dataset: str, entry: HeldOut, learner: Learner, start: bool
-) -> Tensor:
-    """First-layer weights of the first draw, (N_0, N_1), inputs in the order of pixels."""
-    data = context.load(dataset)
-    if start:
-        network = entry.network_of(learner, data.x.shape[1])
-        assert isinstance(network, RowNetwork)  # entries embed rows
-        params = network.init(1, torch.Generator().manual_seed(entry.seed))
-        return network.receptive_fields(params)[0]
-    with autocast(context.precision):
-        weights = roll_out_draws(learner, RIDGE, data, entry, [0]).first_layer
-    assert weights is not None  # entries embed rows
-    return weights
+def _random_weights(entry: HeldOut, learner: Learner, inputs: int) -> Tensor:
+    """First-layer weights before the inner loop, (N_0, N_1)."""
+    network = entry.network_of(learner, inputs)
+    assert isinstance(network, RowNetwork)  # entries embed rows
+    params = network.init(1, torch.Generator().manual_seed(entry.seed))
+    return network.receptive_fields(params)[0]
 
 
 def neighbours(fields: Tensor) -> Tensor:

@@ -182,8 +182,8 @@ class Activations(Transfer):
             for title, of in found.items()
         }
         figure = bars(panels, "few-shot accuracy")
-        for axes in figure.axes[1:]:
-            axes.sharex(figure.axes[0])
+        for axes in figure.axes:
+            axes.set_xlim(0, 1)
         return figure
 
     def checks(self, context: Context, rows: Mapping[str, Row]) -> list[Check]:
