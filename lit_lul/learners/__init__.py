@@ -8,14 +8,13 @@ from lit_lul.learners.gradient_descent import (
     MetaSGD,
     MetaSGDSettings,
 )
-from lit_lul.learners.learned_start import LearnedStart, StartSettings
+from lit_lul.learners.learned_start import LearnedStart, PrototypicalNetwork, StartSettings
 from lit_lul.learners.learner import LEARNERS, Batch, Learner, State, register
 from lit_lul.learners.local.competitive import CompetitiveRule, CompetitiveSettings
 from lit_lul.learners.local.hebbian import HebbianRule, HebbianSettings
 from lit_lul.learners.local.layered_hebbian import LayeredHebbianRule
 from lit_lul.learners.lstm_optimizer import LSTMOptimizer, LSTMSettings
 from lit_lul.learners.metz import UnsupervisedUpdate, UpdateSettings
-from lit_lul.learners.prototypical import PrototypicalNetwork
 
 __all__ = [
     "ANIL",
