@@ -13,9 +13,9 @@ from lit_lul.errors import InvalidInput
 from lit_lul.files.configs import load_config
 from lit_lul.files.hub import THETA
 from lit_lul.files.theta import load_learner
+from lit_lul.learners import PrototypicalNetwork
 from lit_lul.learners.learned_start import LearnedStart
 from lit_lul.learners.learner import Batch, Learner
-from lit_lul.learners.prototypical import PrototypicalNetwork
 from lit_lul.networks.network import Params
 from lit_lul.objectives import CrossEntropy, Prototypes
 from lit_lul.objectives.objective import Labelled, Objective
