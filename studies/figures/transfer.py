@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from matplotlib.figure import Figure
 
 from lit_lul.evaluation.held_out import HeldOut
-from lit_lul.networks.mlp import ACTIVATIONS, MLPs
+from lit_lul.networks.mlp import ACTIVATIONS, Activation, MLPs
 from lit_lul.report.stored_rows import Row
 from studies.figures.context import Context
 from studies.figures.panel import (
@@ -40,7 +40,7 @@ class TransferSettings:
     """Hidden layers, of 128 units."""
     units: int = 128
     """Units of every hidden layer, of networks of all depths and activations."""
-    activations: list[str] = field(default_factory=lambda: list(ACTIVATIONS))
+    activations: list[Activation] = field(default_factory=lambda: list(ACTIVATIONS))
     """Nonlinearities."""
     trained_widths: tuple[int, int] = (32, 96)
     """Bounds of the widths in the meta-training of `small`."""
@@ -203,7 +203,7 @@ class Activations(_Transfer):
         """Bars by activation: rules, and random initialisation."""
         figure = Figure(figsize=(10, 4), layout="constrained")
         plot = figure.subplots()
-        names = self._settings.activations
+        names: list[str] = [*self._settings.activations]
         rules = list(self._context.rules)
         share = 0.8 / (len(rules) + 1)
         for i, label in enumerate([RANDOM, *rules]):
