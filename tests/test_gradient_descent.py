@@ -288,7 +288,7 @@ def test_what_cannot_be_is_named() -> None:
     with pytest.raises(InvalidInput, match="MAML: expected batches with targets"):
         learner.step(learner.network, learner.start(learner.network, 1, torch.Generator()),
                      Batch(torch.rand(1, 4, SIDE**2, dtype=torch.float64)))  # fmt: skip
-    with pytest.raises(InvalidInput, match="network must be one of ConvNet, .*, got 'MLP'"):
+    with pytest.raises(InvalidInput, match=r"network must be one of ConvNet, .*, got 'MLP'"):
         MAMLSettings(network="MLP")  # type: ignore[arg-type]
     with pytest.raises(InvalidInput, match=r"inner_rate must be above 0, got 0\.0"):
         MAMLSettings(inner_rate=0.0)

@@ -50,16 +50,16 @@ def read_class_list(name_or_path: str, folder: Path | None) -> list[str]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise _invalid(name_or_path, str(error)) from error
+        raise _no_list(name_or_path, str(error)) from error
     except ValueError as error:
-        raise _invalid(name_or_path, f"{path}: {error}") from error
+        raise _no_list(name_or_path, f"{path}: {error}") from error
     names = content.get("heldout") if isinstance(content, dict) else None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise _invalid(name_or_path, f"{path}: found {content!r:.60}")
+        raise _no_list(name_or_path, f"{path}: found {content!r:.60}")
     return names
 
 
-def _invalid(name_or_path: str, reason: str) -> InvalidInput:
+def _no_list(name_or_path: str, reason: str) -> InvalidInput:
     return InvalidInput(
         f"leave_out {name_or_path!r}: must be a list shipped with lit_lul"
         f' ({", ".join(shipped_lists())}) or a JSON file {{"heldout": [class names]}}, in the'
@@ -124,7 +124,7 @@ def load_images(source: ImageSource, data_root: str | None = None) -> ImageSet:
     dataset. Of a shipped list at least one must be, so that a subset of the dataset can be used.
 
     One cached file serves all choices of classes. Its key is the dataset's name and, for a folder,
-    the paths and sizes of its files, except hidden ones. So the root may move, but a change on the
+    the paths and sizes of its files, except hidden files. So the root may move, but a change on the
     hub, or one that keeps all sizes, is noticed only after the cache is emptied.
 
     Args:

@@ -38,7 +38,7 @@ class TextSource(Checked):
     label_column: str = "label"
     """The column of integer labels."""
     words: PositiveInt = 1000
-    """Number of words in the vocabulary: the most frequent ones of the training split."""
+    """Number of words in the vocabulary: the most frequent words of the training split."""
 
 
 @dataclass(frozen=True, eq=False)

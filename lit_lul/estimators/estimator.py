@@ -20,7 +20,7 @@ of detached tensors."""
 
 
 class Minibatches(Protocol):
-    """The batches of U inner steps; iterating again gives the same ones."""
+    """The batches of U inner steps; iterating again gives the same batches."""
 
     def __len__(self) -> int:
         """U."""
@@ -82,8 +82,3 @@ class Estimator(Checked, ABC):
 def seeded(seed: int, device: torch.device) -> torch.Generator:
     """A seeded generator on a device."""
     return torch.Generator(device).manual_seed(seed)
-
-
-def device_of(learner: Learner) -> torch.device:
-    """The device of θ."""
-    return next(learner.parameters()).device

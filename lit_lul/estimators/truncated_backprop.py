@@ -15,7 +15,6 @@ from lit_lul.estimators.estimator import (
     Estimator,
     Outcome,
     Truncation,
-    device_of,
     seeded,
 )
 from lit_lul.learners.learner import Batch, Learner, State
@@ -28,9 +27,9 @@ from lit_lul.trees import Tree, detach, map_tensors
 class TruncatedBackprop(Estimator):
     """Backpropagation through a truncation; the dependence on θ of earlier steps is ignored.
 
-    This is the gradient of section 4.1 and algorithm 1. The carry is the learner's state. New tasks
-    are differentiated through `learner.start` as well. A loss of NaN may have a finite gradient:
-    check both.
+    This is the gradient of eq. 1 as section 4.1 and algorithm 1 take it. The carry is the learner's
+    state. New tasks are differentiated through `learner.start` as well. A loss of NaN may have a
+    finite gradient: check both.
     """
 
     recompute: bool = True
@@ -101,7 +100,7 @@ def started(learner: Learner, state: State | None, truncation: Truncation) -> St
     """The state, or that of new tasks from the truncation's seed if it is None."""
     if state is not None:
         return state
-    generator = seeded(truncation.start_seed, device_of(learner))
+    generator = seeded(truncation.start_seed, next(learner.parameters()).device)
     return learner.start(truncation.network, truncation.tasks, generator)
 
 

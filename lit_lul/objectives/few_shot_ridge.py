@@ -22,12 +22,12 @@ class Regression(NamedTuple):
     coefficients: Tensor
     """(R, T, E + 1, C), the intercept last."""
     predictions: Tensor
-    """Of the query examples, before they are normalised, (R, T, K', C)."""
+    """Predictions of the query examples, before they are normalised, (R, T, K', C)."""
 
 
 @dataclass(frozen=True)
 class FewShotRidge(Objective):
-    """Scores φ by ridge regression: fit to a few labels, test on others (App. 18-28).
+    """Scores φ by ridge regression: fit to a few labels, test on others (eq. 2, App. 18-28).
 
     The defaults are what the authors' released code computes.
     """
@@ -60,7 +60,7 @@ class FewShotRidge(Objective):
         return self.score(*self.embed(network, params, labelled, statistics), labelled)
 
     def score(self, support_u: Tensor, query_u: Tensor, labelled: Labelled) -> Score:
-        """The score of given features (R, T, K, E) and (R, T, K', E) in place of embeddings."""
+        """The score of given features (R, T, K, E) and (R, T, K', E) (App. 21-28)."""
         support_y = self.scale_targets(labelled.support_y, labelled.is_target)
         query_y = self.scale_targets(labelled.query_y, labelled.is_target)
         coefficients, predictions = self.regress(support_u, support_y, query_u)
@@ -122,7 +122,7 @@ class FewShotRidge(Objective):
     def regress(self, support_u: Tensor, support_y: Tensor, query_u: Tensor) -> Regression:
         """Ridge regression with an intercept, by a Cholesky factorisation (App. 23-26).
 
-        Solved for a coefficient per feature, or per example where those are fewer; both give the
+        Solved for a coefficient per feature, or per example where examples are fewer; both give the
         same. Coefficients are NaN where there is no solution.
         """
         support, query = (

@@ -24,9 +24,9 @@ class Labelled(NamedTuple):
     query_y: Tensor
     """(R, T, K', C)."""
     is_class: Tensor
-    """Which columns are classes of the task, (T, C) bool."""
+    """A mask of the columns that are classes of the task, (T, C) bool."""
     is_target: Tensor
-    """Which columns the task has, (T, C) bool: tasks of a cohort may have different columns."""
+    """A mask of the columns that the task has, (T, C) bool; tasks of a cohort may differ."""
     unlabelled_x: Tensor | None = None
     """Unlabelled examples (T, B', N_0), for objectives that embed by their statistics."""
 

@@ -35,7 +35,7 @@ class Clusters(Checked):
     number: PositiveInt = 500
     """Clusters of a partition."""
     partitions: PositiveInt = 1
-    """Partitions; those after the first scale every dimension of the embedding at random."""
+    """Partitions; each after the first scales every dimension of the embedding at random."""
 
     def partition(self, images: Tensor) -> Tensor:
         """The cluster of every image in every partition, computed once and cached.

@@ -7,7 +7,7 @@ Shapes: U inner steps, T tasks, B examples, R draws, W classes of a task, M imag
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -28,38 +28,7 @@ ClassesFrom = Literal["labels", "clusters", "instances", "random"]
 image for itself (UMTRA, Khodadadeh et al. 2019), or random labels of a few images (AAL, Antoniou &
 Storkey 2019)."""
 
-
-def training_tasks(
-    classes: ClassesFrom,
-    clusters: Clusters,
-    name: str,
-    images: ImageSet,
-    pool: np.ndarray,
-    ways: Sequence[int],
-    weight: Weight,
-    transforms: Sequence[Transform],
-) -> ClassTasks:
-    """The training tasks of a source.
-
-    Args:
-        classes: what its tasks take as classes.
-        clusters: settings of the clusters.
-        name: prefix of the families' names.
-        images: the images of all classes.
-        pool: classes of training, as indices into `images`; without labels, their images count.
-        ways: numbers of classes of a task.
-        weight: of all families together.
-        transforms: applied to the inputs.
-
-    Raises:
-        InvalidInput: when a task needs more classes than there are.
-    """
-    if classes == "labels":
-        return ClassTasks(name, images, pool, ways, weight, transforms)
-    unlabelled = by_content(images, pool)
-    if classes == "clusters":
-        return ClusterTasks(name, unlabelled, clusters, ways, weight, transforms)
-    return InstanceTasks(name, unlabelled, ways, weight, transforms, classes == "random")
+Mixture: TypeAlias = tuple[Sequence[int], Weight, Sequence[Transform]]
 
 
 def by_content(images: ImageSet, pool: np.ndarray) -> Tensor:
@@ -81,23 +50,13 @@ class ClusterTasks(ClassTasks):
         name: prefix of the families' names.
         images: (n, channels, side, side) uint8.
         clusters: how they are partitioned.
-        ways: numbers of classes of a task.
-        weight: of all families together.
-        transforms: applied to the inputs.
+        mixture: ways, weight and transforms, as `ClassTasks` takes them.
 
     Raises:
         InvalidInput: for more clusters than images, or fewer clusters than a task needs.
     """
 
-    def __init__(
-        self,
-        name: str,
-        images: Tensor,
-        clusters: Clusters,
-        ways: Sequence[int],
-        weight: Weight,
-        transforms: Sequence[Transform],
-    ) -> None:
+    def __init__(self, name: str, images: Tensor, clusters: Clusters, mixture: Mixture) -> None:
         members = clusters.partition(images)  # (partitions, n)
         order, number = members.argsort(stable=True), clusters.number
         sizes = torch.stack([own.bincount(minlength=number) for own in members]).flatten()
@@ -106,7 +65,7 @@ class ClusterTasks(ClassTasks):
             f"cluster {c} of partition {p}" for p in range(len(members)) for c in range(number)
         )
         by_cluster = ImageSet(torch.cat([images[own] for own in order]), start, names)
-        super().__init__(name, by_cluster, np.arange(len(names)), ways, weight, transforms)
+        super().__init__(name, by_cluster, np.arange(len(names)), *mixture)
         self.partitions = self.pool.reshape(len(members), number)
 
     def draw_classes(
@@ -133,36 +92,26 @@ class ClusterTasks(ClassTasks):
 
 
 class InstanceTasks(ClassTasks):
-    """Tasks whose classes are one image (UMTRA), or a few unrelated ones (AAL).
+    """Tasks whose classes are one image (UMTRA), or a few unrelated images (AAL).
 
     Support examples are the images themselves, changed only by what transforms fix for the whole
-    task, as in both papers; query examples and unlabelled ones are augmented copies: transforms
+    task, as in both papers; query examples and unlabelled examples are augmented copies: transforms
     draw what differs between examples. A class has one image however many labels it has, or with
     `several` as many as it has labels. Regression targets of transforms are left out.
 
     Args:
         name: prefix of the families' names.
         images: (n, channels, side, side) uint8.
-        ways: numbers of classes of a task.
-        weight: of all families together.
-        transforms: the augmentations.
+        mixture: ways, weight and transforms, as `ClassTasks` takes them; the last augment.
         several: whether a class is a few images with the same random label.
 
     Raises:
         InvalidInput: when there are fewer images than a task needs.
     """
 
-    def __init__(
-        self,
-        name: str,
-        images: Tensor,
-        ways: Sequence[int],
-        weight: Weight,
-        transforms: Sequence[Transform],
-        several: bool,
-    ) -> None:
+    def __init__(self, name: str, images: Tensor, mixture: Mixture, several: bool) -> None:
         each = ImageSet(images, torch.arange(len(images) + 1), ("image",) * len(images))
-        super().__init__(name, each, np.arange(len(images)), ways, weight, transforms)
+        super().__init__(name, each, np.arange(len(images)), *mixture)
         self.several = several
 
     def draw_classes(

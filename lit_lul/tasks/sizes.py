@@ -24,7 +24,7 @@ class ProblemSizes(NamedTuple):
     draws: int
     """R."""
     classes: float = 1.0
-    """Classes among the unlabelled examples, as a multiple of the labelled ones, 1 or more."""
+    """Classes among the unlabelled examples, as a multiple of the labelled classes, 1 or more."""
     class_skew: float = 0.0
     """Standard deviation of the logarithm of the classes' frequencies; 0 if all are equal."""
     queries_per_class: int | None = None

@@ -129,14 +129,9 @@ class TaskDataModule(LightningDataModule):
         super().__init__()
         check_arguments(TaskDataModule.__init__, locals())
         self.embedding_units, self.seed = embedding_units, seed
-        self.sources, self.data_root, self.sizes, self.networks = (
-            sources,
-            data_root,
-            sizes,
-            networks,
-        )
+        self.sources, self.data_root = sources, data_root
+        self.sizes, self.networks, self.rounds = sizes, networks, rounds
         self.unroll_length, self.problem_length = unroll_length, problem_length
-        self.rounds = rounds
         self.validation_cohorts, self.validation_steps = validation_cohorts, validation_steps
 
     def prepare_data(self) -> None:
@@ -223,16 +218,16 @@ class TaskDataModule(LightningDataModule):
         return batch.to(device)
 
     def _load(self) -> tuple[list[TaskSource], list[TaskSource]]:
-        """The sources of training, and those of validation."""
+        """The sources of training, and the sources of validation."""
         drawn = {n: source for n, source in self.sources.items() if is_drawn(source.weight)}
         if not any(weight_at(source.weight, 0) > 0 for source in drawn.values()):
-            raise InvalidInput("data.sources: expected one with weight at outer step 0")
+            raise InvalidInput("data.sources must have a source with weight at outer step 0")
         loaded = [source.load(name, self.data_root) for name, source in drawn.items()]
         validation = [held_out for _, held_out in loaded if held_out is not None]
         ends = [weight_at(f.weight, THE_END) for source in validation for f in source.families]
         if not any(ends):
             raise InvalidInput(
-                "data.sources: expected one with held-out classes, with weight at the end"
+                "data.sources must have a source with held-out classes, with weight at the end"
             )
         return [training for training, _ in loaded], validation
 

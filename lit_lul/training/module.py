@@ -145,7 +145,7 @@ class MetaLightningModule(LightningModule):
         )
 
     def training_step(self, plan: Plan, batch_idx: int) -> None:
-        """Run one truncation; after the last one of an outer step, update θ."""
+        """Run one truncation; after the last one of an outer step, update θ (algorithm 1)."""
         truncation = self._realise(plan)
         carry = None if plan.fresh else self.cohorts.get(plan.cohort)
         outcome = self.estimator(self.learner, self.objective, carry, truncation)
@@ -173,12 +173,8 @@ class MetaLightningModule(LightningModule):
 
     def on_validation_start(self) -> None:
         """Choose kernels, where this is no part of a fit, which has chosen them."""
-        if self.trainer.state.fn == TrainerFn.VALIDATING:
+        if self.trainer.state.fn != TrainerFn.FITTING:
             self.learner.prepare(self.compile_learner)
-
-    def on_test_start(self) -> None:
-        """Choose kernels."""
-        self.learner.prepare(self.compile_learner)
 
     def validation_step(self, plan: Plan, batch_idx: int) -> None:
         """Roll out a new cohort of tasks that training never sees."""
@@ -190,17 +186,13 @@ class MetaLightningModule(LightningModule):
         if plan.counted:
             self.rollout_metrics.update(score.loss, score.accuracy, plan.family)
 
-    def test_step(self, plan: Plan, batch_idx: int) -> None:
-        """As `validation_step`, on other tasks."""
-        self.validation_step(plan, batch_idx)
-
     def on_validation_epoch_end(self) -> None:
         """Log the means."""
         self._log(self.rollout_metrics.summarise())
 
-    def on_test_epoch_end(self) -> None:
-        """Log the means."""
-        self._log(self.rollout_metrics.summarise())
+    # testing is the same on other tasks
+    on_test_start, test_step = on_validation_start, validation_step
+    on_test_epoch_end = on_validation_epoch_end
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Save all ranks' cohorts and sums, and the learner's settings; all ranks must call it."""

@@ -32,7 +32,7 @@ class Permutation(Transform):
 
 @dataclass(frozen=True)
 class TaskMask(Transform):
-    """Sets random inputs to zero in some tasks, the same ones in all examples (H.1.1)."""
+    """Sets random inputs to zero in some tasks, the same inputs in all examples (H.1.1)."""
 
     share: Share = 0.25
     """Share of the tasks that mask inputs."""
@@ -40,7 +40,7 @@ class TaskMask(Transform):
     """Upper bound of the probability that an input is masked; each task draws its own."""
 
     def sample_task(self, tasks: Tasks, rng: np.random.Generator) -> Tree | None:
-        """Which inputs are kept, (T, N_0), 0 or 1."""
+        """A mask of the inputs that are kept, (T, N_0), 0 or 1."""
         masked = rng.random(tasks.count) < self.share
         probability = rng.uniform(0, self.largest, tasks.count) * masked
         keep = rng.random((tasks.count, tasks.inputs)) >= probability[:, None]
@@ -53,7 +53,7 @@ class TaskMask(Transform):
 
 @dataclass(frozen=True)
 class ExampleMask(Transform):
-    """Sets random inputs to zero in some tasks, different ones in every example (H.1.1)."""
+    """Sets random inputs to zero in some tasks, other inputs in every example (H.1.1)."""
 
     share: Share = 0.25
     """Share of the tasks that mask inputs."""
@@ -74,7 +74,7 @@ class ExampleMask(Transform):
     def sample_examples(
         self, task: Tree, shape: tuple[int, ...], generator: torch.Generator
     ) -> Tensor:
-        """Which inputs are kept, (..., T, B, N_0) bool."""
+        """A mask of the inputs that are kept, (..., T, B, N_0) bool."""
         draws = torch.rand((*shape, task["inputs"]), generator=generator, device=generator.device)
         keep: Tensor = draws >= task["probability"][:, None, None]
         return keep
@@ -92,7 +92,7 @@ class Inversion(Transform):
     """Share of the tasks that are inverted."""
 
     def sample_task(self, tasks: Tasks, rng: np.random.Generator) -> Tree | None:
-        """Which tasks are inverted, (T,), 0 or 1."""
+        """A mask of the inverted tasks, (T,), 0 or 1."""
         inverted = rng.random(tasks.count) < self.share
         return torch.from_numpy(inverted.astype(np.float32)) if inverted.any() else None
 

@@ -26,7 +26,7 @@ class Targets(NamedTuple):
     values: Tensor
     """(..., T, B, C)."""
     is_target: Tensor
-    """Which columns are targets of which task, (T, C) bool."""
+    """A mask of the columns that are targets of each task, (T, C) bool."""
 
 
 class _Source(NamedTuple):
@@ -111,13 +111,6 @@ class Pipeline:
         """
         source = _Source(images, class_start, members.expand(rows.shape))
         return self._run(_gather(images, rows), draws, (seed,), source)
-
-    def apply(
-        self, x: Tensor, draws: Sequence[Tree | None], seed: int
-    ) -> tuple[Tensor, Targets | None]:
-        """Transform examples x (..., T, B, N_0) that are not images; otherwise as `realise`."""
-        nothing = torch.empty(0, device=x.device)
-        return self._run(x, draws, (seed,), _Source(nothing, nothing, nothing))
 
     def _run(
         self, x: Tensor, draws: Sequence[Tree | None], seed: tuple[int, ...], source: _Source

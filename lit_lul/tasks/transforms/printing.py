@@ -103,7 +103,7 @@ def sample_kinds(
 ) -> np.ndarray:
     """Draw the character that each class of a task is printed on, (ways,).
 
-    There are two to `ways` different ones, shared by equally many classes, to within one.
+    There are two to `ways` different characters, shared by equally many classes, to within one.
     """
     kinds = rng.choice(pool, size=rng.integers(2, ways + 1), replace=False)
     return np.resize(kinds, ways)

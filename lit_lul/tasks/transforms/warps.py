@@ -36,7 +36,7 @@ class Placement(Warp):
     """Largest shift along each axis, in pixels."""
 
     def sample_task(self, tasks: Tasks, rng: np.random.Generator) -> Tree | None:
-        """Which tasks rotate, (T,) bool or None, and which shift along x, (T,) bool."""
+        """Masks of the tasks that rotate, (T,) bool or None, and that shift along x, (T,) bool."""
         turned = rng.random(tasks.count) < self.turned
         shifted = turned | (rng.random(tasks.count) < self.shifted)
         if not shifted.any():
@@ -108,7 +108,7 @@ class Distortion(Warp):
         return Geometry(identity + torch.nn.functional.pad(by_rows, (0, 1)))
 
 
-_POINTS = 4  # control points along each axis, the outer ones in the centres of the corner pixels
+_POINTS = 4  # control points along each axis, the outer points in the centres of the corner pixels
 LARGEST = 0.5 / (_POINTS - 1)
 """Share of the side at which neighbouring control points can meet: above it images fold."""
 
