@@ -178,7 +178,7 @@ class Activations(Transfer):
         first = next(iter(found.values()))
         found[RANDOM] = {name: row.at_start() for name, row in first.items()}
         panels = {
-            title: {name: interval(of.get(name)) for name in self.activations}
+            title: {str(name): interval(of.get(name)) for name in self.activations}
             for title, of in found.items()
         }
         figure = bars(panels, "few-shot accuracy")
