@@ -98,6 +98,7 @@ def test_the_page_has_all_that_is_measured_and_rows_are_those_of_held_out_evalua
     assert rows["mine"]["steps"] == [1]
 
 
+@pytest.mark.slow
 def test_halves_and_configurations_share_a_page_and_a_quick_look_has_its_own() -> None:
     suite("--only", "wine")
     suite("--half", "report")
