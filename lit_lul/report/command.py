@@ -11,7 +11,7 @@ from lit_lul.errors import InvalidInput
 
 COMMANDS = {
     "suite": ("lit_lul.report.suite", "rules and baselines on the datasets of the suite"),
-    "results": ("lit_lul.report.results", "curves of rules on held-out data, with baselines"),
+    "results": ("lit_lul.report.suite", "curves of rules on held-out data, with baselines"),
     "figures": ("studies.figures.command", "the figures of Metz et al. 2018, with checks"),
     "prior": ("studies.prior", "worlds of the synthetic prior beside real datasets"),
     "few_shot": ("studies.few_shot.few_shot", "few-shot learners and rules on test episodes"),
