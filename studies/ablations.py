@@ -19,7 +19,7 @@ from lit_lul.evaluation.held_out import HeldOut, describe
 from lit_lul.files.theta import load_learner
 from lit_lul.learners.learner import Learner
 from lit_lul.objectives.few_shot_ridge import FewShotRidge
-from lit_lul.report.page import Check, Difference, Page, Table
+from lit_lul.report.page import Cell, Check, Difference, Page, Table
 from lit_lul.report.rows import Row, rule_key
 from lit_lul.report.study import Measurement, Part, Study, initial_theta, page_path, spell
 from lit_lul.sweep import FINISHED
@@ -102,28 +102,24 @@ class Runs(Part[Row]):
 
     def measurements(self) -> list[Measurement[Row]]:
         """One for each run, and one for the initial θ of the first full run."""
+        measured = {name: (_load(run), run.held_out()) for name, run in self.runs.items()}
+        if full := [name for name, run in self.runs.items() if run.variant == FULL]:
+            rule, held_out = measured[full[0]]
+            measured[INITIAL] = (initial_theta(rule), held_out)
         found = []
-        for name, run in self.runs.items():
-            rule, held_out = (
-                load_learner(run.folder / "checkpoints/theta.safetensors"),
-                run.held_out(),
-            )
-            names = {name: rule}
-            if run.variant == FULL and run is self._first_full:
-                names[INITIAL] = initial_theta(rule)
-            for label, learner in names.items():
-                key = rule_key(_protocol(held_out), "float32", learner)
-                measure = partial(measure_rule, key, learner, held_out)
-                found.append(Measurement(label, key, 1.0, measure))
+        for name, (rule, held_out) in measured.items():
+            key = rule_key(_protocol(held_out), "float32", rule)
+            measure = partial(measure_rule, key, rule, held_out)
+            found.append(Measurement(name, key, 1.0, measure))
         return found
 
     def protocol(self) -> object:
         """The held-out digits and the probe."""
         return _protocol(replace(HELD_OUT, networks=NETWORKS))
 
-    @property
-    def _first_full(self) -> AblationRun | None:
-        return next((run for run in self.runs.values() if run.variant == FULL), None)
+
+def _load(run: AblationRun) -> Learner:
+    return load_learner(run.folder / "checkpoints" / "theta.safetensors")
 
 
 def _protocol(held_out: HeldOut) -> dict[str, Any]:
@@ -208,7 +204,7 @@ def ablations_page(command: str, runs: Mapping[str, AblationRun], rows: Mapping[
     means = {name: float(np.mean([*of_seeds.values()])) for name, of_seeds in accuracy.items()}
     checks = [check(accuracy, claim) for claim in CLAIMS]
     held = [claim.claim for claim in checks if claim.held]
-    steps = sorted({run.outer_steps for run in runs.values()})
+    steps = max(run.outer_steps for run in runs.values())
     best = max(means, key=lambda name: means[name], default="none")
     sections: dict[str, Any] = {
         "The paper's claims": checks,
@@ -219,7 +215,7 @@ def ablations_page(command: str, runs: Mapping[str, AblationRun], rows: Mapping[
         sections["Planes"] = [variants_table(runs, rows, planes), *of_planes]
     return Page(
         "Ablations",
-        f"After {steps[0]} to {steps[-1]} outer steps {len(held)} of {len(checks)} claims hold; "
+        f"After {steps} outer steps {len(held)} of {len(checks)} claims hold; "
         f"the most accurate variant on held-out digits is {best.replace('_', ' ')}.",
         command,
         sections=sections,
@@ -241,29 +237,20 @@ def variants_table(
     runs: Mapping[str, AblationRun], rows: Mapping[str, Row], variants: Sequence[str]
 ) -> Table:
     """Means over the seeds of every variant."""
-    cells: dict[str, list[Any]] = {}
-    if INITIAL in rows:
-        row = rows[INITIAL]
-        end = row.curve("ridge").mean
-        cells[INITIAL] = [
-            end[-1],
-            end[0],
-            None,
-            f"{float(row.draws('correlation')):.2f}",
-            None,
-            None,
-        ]
-    for variant in variants:
-        of_seeds = [(r, rows[n]) for n, r in runs.items() if r.variant == variant and n in rows]
-        curves = np.array([row.curve("ridge").mean for _, row in of_seeds])
-        correlation = np.mean([float(row.draws("correlation")) for _, row in of_seeds])
+    cells: dict[str, list[Cell]] = {}
+    for variant in [INITIAL] * (INITIAL in rows) + [*variants]:
+        measured = [rows[n] for n, r in runs.items() if r.variant == variant and n in rows]
+        measured = measured or [rows[INITIAL]]
+        own = [r for n, r in runs.items() if r.variant == variant and n in rows]
+        curves = np.array([row.curve("ridge").mean for row in measured])
+        correlation = np.mean([float(row.draws("correlation")) for row in measured])
         cells[variant.replace("_", " ")] = [
             float(curves[:, -1].mean()),
-            float(curves[:, 0].mean()),
-            float(np.mean([run.validation for run, _ in of_seeds])),
+            f"{100 * curves[:, 0].mean():.1f}",
+            float(np.mean([run.validation for run in own])) if own else None,
             f"{correlation:.2f}",
-            f"{max(run.largest_gradient for run, _ in of_seeds):.2g}",
-            str(len(of_seeds)),
+            f"{max(run.largest_gradient for run in own):.2g}" if own else None,
+            str(len(own)) if own else None,
         ]
     columns = ["held-out digits", "random network", "as the run sees it"]
     return Table([*columns, "correlation", "gradient", "seeds"], {"": cells}, mean=False)

@@ -15,18 +15,24 @@ from lit_lul.evaluation.datasets import world
 from lit_lul.evaluation.held_out import HeldOut
 from lit_lul.evaluation.held_out_data import HeldOutData
 from lit_lul.objectives.few_shot_ridge import FewShotRidge
+from lit_lul.report.comparison import MORE
 from lit_lul.report.page import Page, Picture, Table
 from lit_lul.report.rows import Numbers, digest
 from lit_lul.report.study import Measurement, Part, Study, page_path, spell
-from lit_lul.report.suite import MORE, load_suite, short
+from lit_lul.report.suite import load_suite
 
 FEATURES = ("raw inputs", "PCA", "k-means")
 EMBEDDING_UNITS = 32
 SHOWN = 8
 LARGEST = 64
 """Number of inputs whose correlations are shown."""
-QUANTILES = {"least": 0.0, "a quarter below": 0.25, "median": 0.5, "a quarter above": 0.75}
-QUANTILES |= {"most": 1.0}
+QUANTILES = {
+    "least": 0,
+    "a quarter below": 1 / 4,
+    "median": 1 / 2,
+    "a quarter above": 3 / 4,
+    "most": 1,
+}
 
 
 @dataclass
@@ -105,54 +111,45 @@ def prior(
 
 def prior_page(command: str, settings: HeldOut, rows: Mapping[str, Mapping[str, Numbers]]) -> Page:
     """The page: skill of baselines on quantiles of the worlds and on every dataset."""
-    worlds, datasets = ([row.values for row in rows[n].values()] for n in ("worlds", "datasets"))
     keys = [f"{feature}, {probe}" for probe in settings.probes for feature in FEATURES]
-    skills = np.array([[values["skill"][key] for key in keys] for values in worlds])
-    sizes = np.array([[values["inputs"], values["classes"]] for values in worlds])
-    named = dict(zip(rows["datasets"], datasets, strict=True))
-    table = Table(
-        ["inputs", "classes", *(key.replace("_cv", "") for key in keys)],
-        {
-            "worlds": {
-                name: [f"{size:.0f}" for size in np.quantile(sizes, q, axis=0)]
-                + np.quantile(skills, q, axis=0).tolist()
-                for name, q in QUANTILES.items()
-            },
-            "datasets": {
-                short(name): [str(values["inputs"]), str(values["classes"])]
-                + [values["skill"][key] for key in keys]
-                for name, values in named.items()
-            },
-        },
-        best="",
-        mean=False,
-    )
-    last = settings.probes[-1]
-    points = {
-        group: {n: (r.values["skill"][f"raw inputs, {last}"], r.values["skill"][f"k-means, {last}"])
-                for n, r in of_group.items()}
+    profiles = {
+        group: {
+            name: [row.values["inputs"], row.values["classes"], *map(row.values["skill"].get, keys)]
+            for name, row in of_group.items()
+        }
         for group, of_group in rows.items()
-    }  # fmt: skip
-    low, high = skills[:, keys.index(f"k-means, {last}")].min(), skills.max()
-    within = sum(low <= k_means <= high for _, k_means in points["datasets"].values())
-    probe = last.removesuffix("_cv")
-    shown = draw_worlds([world(number) for number in range(min(SHOWN, len(worlds)))])
-    pictures = [
-        Picture("profiles", draw_profiles(points, probe), "Skill of k-means against raw inputs"),
-        Picture(
-            "worlds",
-            shown,
-            "Worlds: correlations of their inputs, and their first two principal components by "
-            "class",
-        ),
-    ]
+    }
+    worlds = np.array([*profiles["worlds"].values()])
+    shown = {name: np.quantile(worlds, q, axis=0).tolist() for name, q in QUANTILES.items()}
+    groups = {
+        group: {
+            n.replace("_", " "): [f"{size:.0f}" for size in p[:2]] + p[2:]
+            for n, p in of_group.items()
+        }
+        for group, of_group in {"worlds": shown, "datasets": profiles["datasets"]}.items()
+    }
+    columns = ["inputs", "classes", *(key.replace("_cv", "") for key in keys)]
+    points = {
+        group: {name: (profile[-len(FEATURES)], profile[-1]) for name, profile in of_group.items()}
+        for group, of_group in profiles.items()
+    }
+    probe, ranges = settings.probes[-1].removesuffix("_cv"), {}
+    for group, of_group in points.items():
+        low, median, high = np.quantile([y for _, y in of_group.values()] or [0], [0, 0.5, 1])
+        ranges[group] = f"{low:.0%} to {high:.0%} (median {median:.0%})"
+    figure = draw_worlds([world(number) for number in range(min(SHOWN, len(worlds)))])
+    picture = Picture("profiles", draw_profiles(points, probe), "Worlds and real datasets")
+    made = Picture("worlds", figure, "Correlations of inputs, and principal components by class")
     return Page(
         "The synthetic prior, beside real datasets",
-        f"The skill of k-means, {probe}, on {within} of {len(datasets)} datasets is within the "
-        f"range of {len(worlds)} worlds of the prior, {low:.0%} to {high:.0%}.",
+        f"The skill of k-means, {probe}, is {ranges['worlds']} on worlds of the prior, and "
+        f"{ranges['datasets']} on real datasets.",
         command,
-        pictures[:1],
-        {"Skill of baselines": [table], "Worlds": pictures[1:]},
+        [picture],
+        {
+            "Skill of baselines": [Table(columns, groups, best="", mean=False)],
+            f"{min(SHOWN, len(worlds))} worlds": [made],
+        },
         f"""Worlds are random generators of rows, see `lit_lul/data/prior`; meta-training draws
 others than these. Few-shot accuracy of baselines with {settings.labels_per_class} labels per class,
 mean over {settings.draws} draws, in percent of the way from chance to no error, so that tasks of

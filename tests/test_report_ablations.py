@@ -51,10 +51,13 @@ def test_the_page_has_variants_planes_and_claims() -> None:
     write_run(5, "no_batch_norm", 1, batch_norm=False)
     lit_lul("report", "ablations", "--runs", "runs", "--out", "out/page.md")
     page = Path("out/page.md").read_text()
-    rows = {line.split(" | ")[0].strip("| "): line.split(" | ") for line in page.splitlines()}
+    rows = {
+        line.split(" | ")[0].strip("| "): line.replace("*", "").split(" | ")
+        for line in page.splitlines()
+    }
     assert rows["full"][3:] == ["65.0", rows["full"][4], "2.2", "2 |"]
     assert rows["full, initial θ"][2] == rows["full"][2], "the same random network"
-    assert rows["full"][1].strip("*") == rows["without hebb"][1].strip("*"), "the same θ and draws"
+    assert rows["full"][1] == rows["without hebb"][1], "the same θ and draws"
     assert rows["no batch norm"][5] == "1 |"
     assert "- **not resolved**: batch norm in the network helps (App. B): " in page
     assert "- **not resolved**: hebb helps: +0.0 ± 0.0 points, 2 seeds." in page
@@ -62,10 +65,6 @@ def test_the_page_has_variants_planes_and_claims() -> None:
     stored = json.loads(Path("out/page/runs.json").read_text())["rows"]
     full, other = (stored[f"{name}, seed 1"] for name in ("full", "no_batch_norm"))
     assert full["accuracy"]["ridge"] != other["accuracy"]["ridge"]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ablations, "roll_out_draws", None)  # nothing is measured again
-        lit_lul("report", "ablations", "--runs", "runs", "--out", "out/page.md")
-    assert Path("out/page.md").read_text() == page
 
 
 @pytest.mark.parametrize(
