@@ -29,6 +29,8 @@ INVERSE_TEMPERATURE = 10.0
 Rows = NDArray[np.float32]
 Features = Callable[[Rows], Rows]
 """From rows (K, N_0) to features (K, E)."""
+Fit = Callable[[Rows, int], Features]
+"""From unlabelled rows (n, N_0) and a seed to features."""
 
 
 def raw(unlabelled: Rows, seed: int) -> Features:
@@ -36,19 +38,14 @@ def raw(unlabelled: Rows, seed: int) -> Features:
     return lambda rows: rows
 
 
-def pca(unlabelled: Rows, seed: int) -> Features:
-    """32 centred principal components, or as many as there are."""
-    return _of(PCA(min(COMPONENTS, *unlabelled.shape), random_state=seed), unlabelled)
+def components(decomposition: Callable[..., Any], size: int = COMPONENTS, **options: Any) -> Fit:
+    """Components of a scikit-learn decomposition: `size` of them, or as many as there are."""
 
+    def fit(unlabelled: Rows, seed: int) -> Features:
+        fewest = min(size, *unlabelled.shape)
+        return _of(decomposition(fewest, random_state=seed, **options), unlabelled)
 
-def whitened_pca(unlabelled: Rows, seed: int, size: int = COMPONENTS) -> Features:
-    """Principal components scaled to variance 1."""
-    return _of(PCA(min(size, *unlabelled.shape), whiten=True, random_state=seed), unlabelled)
-
-
-def wide_whitened_pca(unlabelled: Rows, seed: int) -> Features:
-    """128 components of variance 1."""
-    return whitened_pca(unlabelled, seed, MORE_COMPONENTS)
+    return fit
 
 
 def k_means(unlabelled: Rows, seed: int) -> Features:
@@ -69,13 +66,13 @@ def whitened_k_means(unlabelled: Rows, seed: int) -> Features:
 
 
 def pca_and_k_means(unlabelled: Rows, seed: int) -> Features:
-    """`pca` and `k_means` joined, each scaled to the same small norm.
+    """PCA and `k_means` joined, each scaled to the same small norm.
 
     The strongest of simple baselines: few features with most of the variance, and many local ones,
     on a scale that suits a regression with a penalty of 0.1.
     """
     parts = []
-    for part in (pca(unlabelled, seed), k_means(unlabelled, seed)):
+    for part in (components(PCA)(unlabelled, seed), k_means(unlabelled, seed)):
         fitted = part(unlabelled)
         mean = fitted.mean(0)
         norm = np.sqrt(np.square(fitted - mean).sum(1).mean())
@@ -86,18 +83,6 @@ def pca_and_k_means(unlabelled: Rows, seed: int) -> Features:
         return np.concatenate(scaled, axis=1).astype(np.float32)
 
     return joined
-
-
-def ica(unlabelled: Rows, seed: int) -> Features:
-    """32 independent components."""
-    size = min(COMPONENTS, *unlabelled.shape)
-    return _of(FastICA(size, whiten="unit-variance", random_state=seed), unlabelled)
-
-
-def nmf(unlabelled: Rows, seed: int) -> Features:
-    """Shares of 32 non-negative parts."""
-    size = min(COMPONENTS, *unlabelled.shape)
-    return _of(MiniBatchNMF(size, random_state=seed), unlabelled)
 
 
 def dictionary(unlabelled: Rows, seed: int) -> Features:
@@ -147,21 +132,21 @@ def soft_hebb(unlabelled: Rows, seed: int) -> Features:
     return lambda rows: triangle(-(scaled(rows) @ weights))
 
 
-FEATURES: dict[str, Callable[[Rows, int], Features]] = {
+FEATURES: dict[str, Fit] = {
     "raw inputs": raw,
-    "PCA": pca,
-    "whitened PCA": whitened_pca,
-    "whitened PCA (128)": wide_whitened_pca,
+    "PCA": components(PCA),
+    "whitened PCA": components(PCA, whiten=True),
+    "whitened PCA (128)": components(PCA, MORE_COMPONENTS, whiten=True),
     "k-means": k_means,
     "whitened k-means": whitened_k_means,
     "PCA and k-means": pca_and_k_means,
-    "ICA": ica,
-    "NMF": nmf,
+    "ICA": components(FastICA, whiten="unit-variance"),
+    "NMF": components(MiniBatchNMF),
     "dictionary": dictionary,
     "random trees": random_trees,
     "SoftHebb": soft_hebb,
 }
-"""Functions of unlabelled rows and a seed."""
+"""Fitted features by name."""
 SIZES = {
     "PCA": COMPONENTS,
     "whitened PCA": COMPONENTS,
