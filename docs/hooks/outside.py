@@ -32,8 +32,8 @@ PAGES |= {
 }
 """Pages by what they are made of, relative to the repository."""
 SOURCES = {page: source for source, page in PAGES.items()}
-TARGETS = PAGES | {"sweeps": "sweeps.md", "docs/tutorials": "tutorials/use_a_rule.md"}
-TARGETS |= {"sweeps/ablations": "sweeps.md"}
+TARGETS = PAGES | {"sweeps": "wandb.md", "docs/tutorials": "tutorials/use_a_rule.md"}
+TARGETS |= {"sweeps/ablations": "wandb.md", "docs/runs": "runs/README.md"}
 """Where links lead, with folders that have a page in docs/."""
 LINK = re.compile(r"(?<=\]\()(?!\w+:|#)([^)#\s]+)")
 
