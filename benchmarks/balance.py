@@ -19,10 +19,9 @@ from rich.console import Console
 from rich.table import Table
 from sampling import instantiate, truncation_of, unroll_seconds
 
-from lit_lul.tasks.balance import Stratum
 from lit_lul.tasks.plan import Plan
 from lit_lul.tasks.source import Seeds
-from lit_lul.tasks.stream import TaskStream
+from lit_lul.tasks.stream import Stratum, TaskStream
 from lit_lul.training.datamodule import TaskDataModule
 from lit_lul.training.module import MetaLightningModule
 

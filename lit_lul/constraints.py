@@ -140,4 +140,4 @@ def _words(hint: Any) -> str:
     if origin is Literal:
         return f"one of {', '.join(map(str, parts))}"
     kind = origin or hint
-    return KINDS.get(kind, (kind, kind.__name__))[1]
+    return KINDS[kind][1] if kind in KINDS else str(kind.__name__)

@@ -21,8 +21,7 @@ from lit_lul.learners.metz import PAPER
 from lit_lul.objectives import FewShotRidge
 from lit_lul.objectives.few_shot_ridge import PAPER as PAPER_OBJECTIVE
 from lit_lul.tasks.glyph_tasks import SPECIAL
-from lit_lul.tasks.lengths import ProblemLength
-from lit_lul.tasks.weights import weight_at
+from lit_lul.tasks.schedules import ProblemLength, weight_at
 from lit_lul.training.datamodule import TaskDataModule
 
 CONFIGS = Path(__file__).parents[1] / "configs"

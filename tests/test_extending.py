@@ -32,7 +32,6 @@ from lit_lul.learners.learner import Learner, register
 from lit_lul.networks import MLP
 from lit_lul.objectives import Labelled, Score
 
-
 KINDS = ["local", "term", "rule", "network", "objective", "estimator", "noise", "zoom", "source"]
 
 

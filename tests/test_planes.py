@@ -130,13 +130,13 @@ class Largest(TorchDispatchMode):
         return result
 
 
-@pytest.mark.parametrize("form", [{}, PAPER])
-def test_planes_do_not_exist_at_once(form: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("form", "updates"), [({}, 1), (PAPER, 2)])
+def test_planes_do_not_exist_at_once(form: dict[str, Any], updates: int) -> None:
     rule, wide = make_rule(**form), MLP((5, 200, 200, 3))
     state = rule.start(wide, 1, torch.Generator().manual_seed(0))
     with torch.no_grad(), Largest() as largest:
         rule.step(wide, state, Batch(torch.rand(1, 2, 5, dtype=torch.float64)))
-    assert largest.elements == 200 * 200, "one weight matrix"
+    assert largest.elements == updates * 200 * 200, "W, or W and V"
 
 
 def test_a_start_is_the_networks_own_and_the_generator_decides_it() -> None:

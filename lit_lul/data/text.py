@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lit_lul.constraints import Checked, PositiveInt
 from lit_lul.data.cache import cached_tensors
 from lit_lul.data.datasets_access import find_folder, fingerprint, load_split
 from lit_lul.errors import InvalidInput
@@ -26,13 +27,9 @@ _SPECIAL = ("<unknown>", "<start>", "<end>")
 _UNKNOWN, _START, _END = range(3)
 
 
-@dataclass
-class TextSource:
-    """A labelled text dataset, and the size of its vocabulary.
-
-    Raises:
-        InvalidInput: `words` is less than 1.
-    """
+@dataclass(frozen=True)
+class TextSource(Checked):
+    """A labelled text dataset, and the size of its vocabulary."""
 
     dataset: str
     """Dataset: a Hugging Face hub id, such as stanfordnlp/imdb, or a local folder."""
@@ -40,12 +37,8 @@ class TextSource:
     """The column of texts."""
     label_column: str = "label"
     """The column of integer labels."""
-    words: int = 1000
-    """Number of words in the vocabulary: the most frequent ones of the training split."""
-
-    def __post_init__(self) -> None:
-        if self.words < 1:
-            raise InvalidInput(f"words {self.words}: must be at least 1")
+    words: PositiveInt = 1000
+    """Number of words in the vocabulary: the most frequent words of the training split."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,3 +143,45 @@ def _column(rows: Any, source: TextSource, name: str, kind: type) -> list[Any]:
                 f" {kind.__name__}, not {value!r:.60}"
             )
     return values
+
+
+TOPICS = 30
+WORDS_PER_TEXT = (20, 200)
+"""Bounds on the length of a text, log-uniform."""
+_FAVOURITES = 3  # topics that are more frequent in a class
+_WORD_CONCENTRATION = 0.1  # of the words of a topic
+_TOPIC_CONCENTRATION = 0.1  # of the topics of a text
+_CLASS_STRENGTH = 20.0  # how much more frequent the favourites are
+_CHUNK = 500  # texts that are made at once
+
+
+class TopicModel:
+    """A random generator of texts of some classes as bags of words.
+
+    Args:
+        classes: number of classes.
+        words: number of words in the vocabulary; frequencies fall by Zipf's law.
+        seed: determines the topics and classes.
+    """
+
+    def __init__(self, classes: int, words: int, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        frequency = 1 / np.arange(1, words + 1)
+        frequency /= frequency.sum()
+        concentration = _WORD_CONCENTRATION * words * frequency
+        self._words = rng.dirichlet(concentration, TOPICS)
+        self._topics = np.full((classes, TOPICS), _TOPIC_CONCENTRATION)
+        for of_class in self._topics:
+            of_class[rng.choice(TOPICS, _FAVOURITES, replace=False)] *= _CLASS_STRENGTH
+
+    def sample(self, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Texts of given classes (n,): uint8, (n, words)."""
+        parts = np.split(labels, range(_CHUNK, len(labels), _CHUNK))
+        return np.concatenate([self._sample(part, rng) for part in parts])
+
+    def _sample(self, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        shares = rng.standard_gamma(self._topics[labels]) + 1e-12  # a Dirichlet draw, unnormalised
+        mixed = shares / shares.sum(1, keepdims=True) @ self._words
+        low, high = WORDS_PER_TEXT
+        lengths = np.exp(rng.uniform(np.log(low), np.log(high), len(labels))).astype(int)
+        return (rng.multinomial(lengths, mixed / mixed.sum(1, keepdims=True)) > 0).astype(np.uint8)

@@ -57,7 +57,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class MLPParams(TypedDict):
-    """φ of T tasks; index l - 1 holds layer l."""
+    """φ of T tasks (App. 7-12); index l - 1 holds layer l."""
 
     weights: tuple[Tensor, ...]
     """W^l, (T, N_{l-1}, N_l)."""

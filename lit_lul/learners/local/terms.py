@@ -7,6 +7,7 @@ into each unit. Sums come before products, so that ten terms cost about as much 
 Shapes: T tasks, B examples, N_v units of the layer below, N_u units of the population.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -146,7 +147,7 @@ def feedback(synapses: Synapses) -> Tensor:
 @term("lateral")
 def inhibition(synapses: Synapses) -> Tensor:
     """Units that fire together push their receptive fields apart (anti-Hebbian; Földiák 1990)."""
-    return synapses.correlations * max(1, synapses.activity.shape[-1]) ** -0.5
+    return synapses.correlations / math.sqrt(max(1, synapses.activity.shape[-1]))
 
 
 @term("lateral")
