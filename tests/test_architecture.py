@@ -42,7 +42,3 @@ def test_folders_are_in_the_order_of_the_layers() -> None:
     height = {name: n for n, layer in enumerate(layers) for name in layer.split(" | ")}
     order = [height[name] for name in folders_of_tree() if name in height]
     assert order == sorted(order)
-    package = REPOSITORY / "lit_lul"
-    assert all(
-        (package / n).is_dir() or (package / f"{n}.py").is_file() for n in height if "." not in n
-    )

@@ -34,13 +34,13 @@ class StartSettings(Checked):
     inputs: PositiveInt = 196
     """N_0; 196 for images of 14 × 14."""
     image_channels: PositiveInt = 1
-    """Of a ConvNet: channels of the images, 1 if they are grey, 3 if in colour."""
+    """Channels of the images of a ConvNet, 1 if they are grey, 3 if in colour."""
     channels: PositiveInt = 32
-    """Of a ConvNet: channels of every block."""
+    """Channels of every block of a ConvNet."""
     blocks: PositiveInt = 4
-    """Of a ConvNet: number of blocks."""
+    """Number of blocks of a ConvNet."""
     hidden_units: list[PositiveInt] = field(default_factory=lambda: [256, 128])
-    """Of a LinearHeadMLP: units of the hidden layers."""
+    """Units of the hidden layers of a LinearHeadMLP."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

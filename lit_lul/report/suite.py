@@ -104,7 +104,7 @@ def load_suite(config: Path, half: Half, quick: bool = False) -> Suite:
 
 
 def pages_of(config: Path, values: Mapping[str, Any]) -> list[Path]:
-    """Configurations on the page of this one: those that its key `page` names, or itself alone."""
+    """Configurations on the page of this one: what its key `page` names, or itself alone."""
     named = [config.with_name(name) for name in values.get("page") or []]
     return named if config.stem in [page.stem for page in named] else [config]
 
