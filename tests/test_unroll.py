@@ -197,7 +197,7 @@ def test_every_activation_runs() -> None:
     [
         (lambda: MLP((5,)), "sizes"),
         (lambda: MLP((5, 0, 3)), "sizes"),
-        (lambda: MLP((5, 3), "gelu"), "gelu"),
+        (lambda: MLP((5, 3), "gelu"), "gelu"),  # type: ignore[arg-type]
         (lambda: UpdateSettings(hebb="newest"), "newest"),  # type: ignore[arg-type]
         (lambda: UpdateSettings(planes=["hebb", "oja"]), "oja"),
         (lambda: UpdateSettings(hidden_channels=0), "hidden_channels"),

@@ -19,7 +19,7 @@
 
 # %% [markdown]
 # The numbers are few-shot accuracy on handwritten digits, which meta-training never sees: it has characters of fonts, without
-# digits. *Before the rule* is the random network that the rule starts from; *initial θ* is the rule before meta-training.
+# digits. *Before the inner loop* is the random network that the rule starts from; *initial θ* is the rule before meta-training.
 #
 # ## What a run writes
 

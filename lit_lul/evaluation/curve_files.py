@@ -72,7 +72,7 @@ def summarise(name: str, held_out: HeldOut, initial: Curves, trained: Curves) ->
     ]
     for probe, curve in trained.items():
         rows = {
-            "before the rule": (curve, 0),
+            "before the inner loop": (curve, 0),
             f"after {curve.steps[-1]} inner steps": (curve, -1),
             "initial θ": (initial[probe], -1),
         }

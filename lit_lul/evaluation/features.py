@@ -24,7 +24,7 @@ ZCA_FLOOR = 0.1
 DICTIONARY_ROWS = 2000
 HEBBIAN_STEPS, HEBBIAN_BATCH, HEBBIAN_RATE = 3000, 128, 0.05
 INVERSE_TEMPERATURE = 10.0
-"""Sharpness of the competition between units in `soft_hebb`; not tuned."""
+"""Inverse temperature of the competition between units in `soft_hebb`; not tuned."""
 
 Rows = NDArray[np.float32]
 Features = Callable[[Rows], Rows]
@@ -179,7 +179,7 @@ SIZES = {
 
 
 def zca(unlabelled: Rows) -> Features:
-    """ZCA whitening fitted to rows (n, N_0): a function from rows (K, N_0) to whitened rows.
+    """ZCA whitening fitted to rows (n, N_0): a function from rows (K, N_0) to whitened ones.
 
     A tenth of the mean variance of an input is added to every variance, which leaves out noise
     (Coates & Ng 2012 add 0.1 to variances after contrast normalisation).

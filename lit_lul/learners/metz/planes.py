@@ -41,7 +41,7 @@ class Plane:
     name: str
     """Its name in the settings; θ's merge weights and readouts follow the order of `PLANES`."""
     readout: Readout | None
-    """The low-rank product that it uses; None if it reads no hidden state."""
+    """The low-rank product that it reads; None if it reads no hidden state."""
     printed: bool
     """Whether it is in appendix G; the others are only in the released code."""
     compute: Callable[..., Tensor]
@@ -93,7 +93,7 @@ def standardise(activations: Tensor) -> Tensor:
 
 
 def soft_square(w: Tensor) -> Tensor:
-    """√(1 + Ŵ²) - 1 (App. 53): quadratic in small weights, linear in large weights."""
+    """√(1 + Ŵ²) - 1 (App. 53): quadratic in small weights, linear in large ones."""
     return (1 + w.square()).sqrt() - 1
 
 
