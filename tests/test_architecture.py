@@ -42,3 +42,13 @@ def test_folders_are_in_the_order_of_the_layers() -> None:
     height = {name: n for n, layer in enumerate(layers) for name in layer.split(" | ")}
     order = [height[name] for name in folders_of_tree() if name in height]
     assert order == sorted(order)
+
+
+def test_readme_is_short_and_has_the_test_command() -> None:
+    readme, contributing, check = (
+        (REPOSITORY / name).read_text(encoding="utf-8")
+        for name in ("README.md", "CONTRIBUTING.md", ".ci/run")
+    )
+    assert len(readme.splitlines()) <= 90
+    assert "pip install -e '.[test]' && python -m pytest\n" in readme
+    assert "\npython -m pytest " in contributing and "python -m pytest\n" in check
