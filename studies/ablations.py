@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from lit_lul.networks.mlps import MLPs
 from omegaconf import OmegaConf
 
 from lit_lul.errors import InvalidInput
@@ -18,6 +17,7 @@ from lit_lul.evaluation.curve import Curve, roll_out_draws
 from lit_lul.evaluation.held_out import HeldOut, describe
 from lit_lul.files.theta import load_learner
 from lit_lul.learners.learner import Learner
+from lit_lul.networks.mlp import MLPs
 from lit_lul.objectives.few_shot_ridge import FewShotRidge
 from lit_lul.report.page import Cell, Check, Difference, Page, Table
 from lit_lul.report.rows import Row, rule_key

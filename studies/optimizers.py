@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from lit_lul.tasks.lengths import ProblemLength, UnrollLength
 from matplotlib.figure import Figure
 from torch import Tensor
 from torch.optim import SGD, Adam, Optimizer, RMSprop
@@ -40,10 +39,11 @@ from lit_lul.report.study import (
     spell,
 )
 from lit_lul.tasks import Source, TaskSource
+from lit_lul.tasks.schedules import ProblemLength, UnrollLength
 from lit_lul.tasks.sizes import Sizes
 from lit_lul.tasks.source import Seeds
 from lit_lul.tasks.stream import TaskStream
-from lit_lul.training.truncations import realise
+from lit_lul.training.truncations import Needs, realise
 from lit_lul.trees import map_tensors, tensors_of
 
 LEARNED, INITIAL = "learned", "learned, initial θ"
@@ -181,8 +181,8 @@ class Curves(Part[Numbers]):
         outputs, lengths = self._learner.embedding_units, (UnrollLength(), ProblemLength())
         stream = TaskStream([self._tasks], problem.networks, sizes, *lengths, outputs, seed)
         seeds = Seeds([seed, 0], [seed, 1])
-        plan = stream.plan(0, stream.families[0], problem.steps, seeds)
-        return realise(plan, DEVICE, torch.float32, draws, learns_from="labelled").truncation
+        plan = stream.plan(0, stream.families[0], problem.steps, seeds).to(DEVICE)
+        return realise(plan, Needs(DEVICE, torch.float32, learns_from="labelled"))
 
     def _train(self, make: Callable[..., Optimizer], truncation: Truncation) -> Iterator[Params]:
         """Yields φ of T tasks, before the first step and after each one; it changes in place."""
