@@ -3,7 +3,7 @@
     python benchmarks/compare_curves.py quickstart=runs/quickstart/version_0/digits_curve.json \
         hebbian=runs/hebbian/version_0/digits_curve.json --out docs/hebbian.png
 
-Each line is a run's curve after its last outer step; dashed lines are untrained learners. Bands
+Each line is a run's curve after its last outer step; dashed lines are initial θ. Bands
 are ± one standard error.
 """
 
@@ -29,7 +29,7 @@ def read_curves(path: Path) -> dict[str, Any]:
     """
     try:
         numbers: dict[str, Any] = json.loads(path.read_text())
-        return numbers | {k: numbers[k]["ridge"] for k in ("trained", "untrained")}
+        return numbers | {k: numbers[k]["ridge"] for k in ("trained", "initial")}
     except (OSError, ValueError, KeyError) as error:
         raise InvalidInput(f"{path}: expected a run's curve.json with the probe ridge") from error
 
@@ -41,7 +41,7 @@ def draw(runs: dict[str, Path]) -> Figure:
     for colour, (name, path) in enumerate(runs.items()):
         numbers = read_curves(path)
         draw_line(axes, Curve(**numbers["trained"]), f"C{colour}", "-", name)
-        draw_line(axes, Curve(**numbers["untrained"]), f"C{colour}", "--", f"{name}, untrained")
+        draw_line(axes, Curve(**numbers["initial"]), f"C{colour}", "--", f"{name}, initial θ")
     title = f"{numbers['labels_per_class']} labels per class, {numbers['draws']} draws, ridge"
     axes.set(title=title, xlabel="inner steps", ylabel="few-shot accuracy")
     axes.grid(alpha=0.3)

@@ -241,7 +241,7 @@ def _embedding_units(module: MetaLightningModule) -> int:
 
 
 def main(args: list[str] | None = None) -> None:
-    """Run the command line with `args`, by default those of the process.
+    """Run the command line with `args`, by default the arguments of the process.
 
     Raises:
         InvalidInput: for an invalid option, value, file or checkpoint.

@@ -344,7 +344,7 @@ def holds(claim: str, found: Mapping[str, bool | None]) -> bool | None:
 
 
 def numbers_of(found: Mapping[str, bool | None]) -> str:
-    """Which tuned optimizers the learned one is below or above."""
+    """The tuned optimizers that the learned one is below or above."""
     words = {True: "below", None: "not resolved beside", False: "above"}
     said = {word: [name for name, is_below in found.items() if is_below is held]
             for held, word in words.items()}  # fmt: skip

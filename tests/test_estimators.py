@@ -113,7 +113,7 @@ def moved_by(step: Tensor) -> _Balance:
 
 
 def exact_gradient() -> Tensor:
-    """Of the loss after all steps, in one truncation."""
+    """The gradient of the loss after all steps, in one truncation."""
     whole = make_truncation(list(range(TRUNCATIONS)))
     return TruncatedBackprop()(_Balance(), _Distance(), None, whole).gradient
 

@@ -33,7 +33,7 @@ SETTINGS = UpdateSettings(
 
 
 class Module:
-    """What the callback uses of the Lightning module; counts the untrained learners made."""
+    """What the callback uses of the Lightning module; counts the learners with initial θ."""
 
     def __init__(
         self, settings: UpdateSettings = SETTINGS, objective: Objective = FewShotRidge()
@@ -44,7 +44,7 @@ class Module:
         self.made = 0
 
     def make_learner(self) -> UnsupervisedUpdate:
-        """An untrained learner of the same settings."""
+        """A learner of the same settings with initial θ."""
         self.made += 1
         return UnsupervisedUpdate(self.learner.settings)
 
@@ -84,7 +84,7 @@ def test_ranks_share_the_draws() -> None:
         callback = HeldOutCurve("digits", HELD_OUT)
         callback.data = digits()
         callback.on_train_start(trainer(rank, ranks, reduce), module)
-        return callback.untrained, own[0]
+        return callback.initial, own[0]
 
     whole, _ = curves(0, 1, 0.0)
     _, second = curves(1, 2, 0.0)
@@ -95,14 +95,14 @@ def test_ranks_share_the_draws() -> None:
         assert shared[probe].mean == pytest.approx(curve.mean)
 
 
-def test_the_untrained_curve_is_measured_once() -> None:
+def test_the_initial_curve_is_measured_once() -> None:
     module = Module()
     first = start(module)
     assert module.made == 1
     resumed = start(module, state=first.state_dict())
     assert module.made == 1
-    assert resumed.untrained == first.untrained
-    assert list(resumed.untrained) == ["ridge", "logistic"]
+    assert resumed.initial == first.initial
+    assert list(resumed.initial) == ["ridge", "logistic"]
 
 
 @pytest.mark.parametrize(
@@ -115,12 +115,12 @@ def test_the_untrained_curve_is_measured_once() -> None:
     ],
     ids=["learner", "objective", "protocol", "probe steps"],
 )
-def test_the_untrained_curve_of_other_settings_is_measured_again(
+def test_the_initial_curve_of_other_settings_is_measured_again(
     module: Module, held_out: HeldOut
 ) -> None:
     resumed = start(module, held_out, start(Module()).state_dict())
     assert module.made == 1
-    assert resumed.untrained["ridge"].steps == held_out.probe_steps
+    assert resumed.initial["ridge"].steps == held_out.probe_steps
 
 
 def test_curves_of_other_settings_are_not_taken_from_a_checkpoint() -> None:
@@ -148,7 +148,7 @@ def test_files_and_summary_name_the_protocol(tmp_path: Path, protocol: Any) -> N
     with (tmp_path / "digits_curve.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert {row["protocol"] for row in rows} == {protocol}
-    assert {row["outer_step"] for row in rows} == {"untrained", "5"}
+    assert {row["outer_step"] for row in rows} == {"initial", "5"}
     for picture in ("curve", "receptive_fields", "embedding"):
         assert (tmp_path / f"digits_{picture}.png").stat().st_size > 1000
 
@@ -158,4 +158,4 @@ def test_another_objective_is_probed_with_the_default_ridge() -> None:
         def __call__(self, *_: Any) -> Any:
             raise NotImplementedError
 
-    assert start(Module(objective=Other())).untrained == start(Module()).untrained
+    assert start(Module(objective=Other())).initial == start(Module()).initial

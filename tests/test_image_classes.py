@@ -1,4 +1,4 @@
-"""Which classes of an image dataset are loaded: by name, without a list of classes, or its own."""
+"""The classes of an image dataset: by name, without a list of classes, or its own."""
 
 import re
 from collections.abc import Callable

@@ -62,7 +62,7 @@ def made(
 
 
 def numbers(x: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
-    """Which image every example (..., N_0) is."""
+    """The image that every example (..., N_0) is."""
     flat = images.flatten(1).float() / 255
     same = torch.isclose(x.unsqueeze(-2), flat).all(-1)
     assert (same.sum(-1) == 1).all(), "an image as it is"

@@ -86,7 +86,7 @@ def test_kinds_are_shared_evenly() -> None:
 
 
 def test_classes_stand_on_their_kinds() -> None:
-    """Of a class of flat images, all that differs is the ground's brightness."""
+    """Flat images of a class differ by the ground's brightness alone."""
     sizes = torch.stack([square(size) for size in (3, 5, 7, 9)])
     x, [draw] = printed(image_set((sizes * 255).to(torch.uint8)), Pipeline([Printing(1.0)]))
     assert draw is not None and draw["tasks"].tolist() == [0, 1, 2] and not draw["filled"].any()

@@ -58,7 +58,7 @@ def test_the_page_has_variants_planes_and_claims() -> None:
     assert rows["full"][3:] == ["65.0", rows["full"][4], "2.2", "2 |"]
     assert rows["full, initial θ"][2] == rows["full"][2], "the same random network"
     assert rows["full"][1] == rows["without hebb"][1], "the same θ and draws"
-    assert rows["no batch norm"][5] == "1 |"
+    assert rows["no batch norm"][6] == "1 |"
     assert "- **not resolved**: batch norm in the network helps (App. B): " in page
     assert "- **not resolved**: hebb helps: +0.0 ± 0.0 points, 2 seeds." in page
     assert "- **not resolved**: clipping gradients of θ helps (App. B): not measured." in page

@@ -27,7 +27,7 @@ def modules(package: str) -> dict[str, Path]:
 
 
 def importers() -> dict[str, set[str]]:
-    """Which modules import each module."""
+    """The modules that import each module."""
     found: dict[str, set[str]] = defaultdict(set)
     for package in (*LINES, "benchmarks", "examples"):
         for file in (REPOSITORY / package).rglob("*.py"):

@@ -18,7 +18,7 @@ NAME = "someone/reviews"
 TRAIN = ["Good film, GOOD!<br /><br />Don't miss", "bad, 'bad' film", "apt apt zoo zoo", "?!"]
 TEST = ["a good unheard-of film", "bad bad", ""]
 WORDS = ("apt", "bad", "film", "good", "zoo", "don't")
-"""Of the training texts: five words that occur twice each, and the first that occurs once."""
+"""The words of the training texts: five that occur twice each, and the first that occurs once."""
 
 
 @pytest.fixture(autouse=True)

@@ -67,7 +67,7 @@ def test_fit_leaves_everything_it_names(finished: Finished) -> None:
     assert families
     with (folder / "digits_curve.csv").open() as file:
         curve = list(csv.DictReader(file))
-    assert [row["outer_step"] for row in curve] == ["untrained"] * 6 + ["0"] * 6 + ["2"] * 6 + [
+    assert [row["outer_step"] for row in curve] == ["initial"] * 6 + ["0"] * 6 + ["2"] * 6 + [
         "4"
     ] * 6
     assert all(0 <= float(row["accuracy"]) <= 1 for row in curve)

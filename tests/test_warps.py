@@ -118,7 +118,7 @@ def test_every_image_is_distorted_its_own_way() -> None:
 
 
 def displacements(largest: list[float], seed: int = 0) -> Tensor:
-    """Of an elastic deformation, in shares of the side, (2, T, 50, 2, side, side)."""
+    """Shifts of an elastic deformation, in shares of the side, (2, T, 50, 2, side, side)."""
     transform, shape = Elastic(LARGEST), (2, len(largest), 50)
     bounds = torch.tensor(largest)
     examples = transform.sample_examples(bounds, shape, generator(seed))

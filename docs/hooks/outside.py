@@ -20,9 +20,10 @@ PAGES = {
     "configs": "configs/index.md",
     RULES: "rules/index.md",
 }
+FOLDERS = {"configs": "configs/*/*.yaml", "sweeps": "sweeps/*.yaml", "examples": "examples/*.py"}
 PAGES |= {
     path.relative_to(ROOT).as_posix(): f"{folder}/{path.stem}.md"
-    for folder, files in (("configs", "configs/*/*.yaml"), ("sweeps", "sweeps/*.yaml"))
+    for folder, files in FOLDERS.items()
     for path in sorted(ROOT.glob(files))
 }
 PAGES |= {
@@ -32,9 +33,10 @@ PAGES |= {
 }
 """Pages by what they are made of, relative to the repository."""
 SOURCES = {page: source for source, page in PAGES.items()}
-TARGETS = PAGES | {"sweeps": "sweeps.md", "docs/tutorials": "tutorials/use_a_rule.md"}
-TARGETS |= {"sweeps/ablations": "sweeps.md"}
+TARGETS = PAGES | {"sweeps": "wandb.md", "docs/tutorials": "tutorials/use_a_rule.md"}
+TARGETS |= {"sweeps/ablations": "wandb.md", "docs/runs": "runs/README.md"}
 """Where links lead, with folders that have a page in docs/."""
+LANGUAGES = {".yaml": "yaml", ".py": "python"}
 LINK = re.compile(r"(?<=\]\()(?!\w+:|#)([^)#\s]+)")
 
 
@@ -68,8 +70,8 @@ def _text(source: Path) -> str:
         about = (source / "README.md").read_text(encoding="utf-8")
         return "\n".join(["# Rules that ship\n", about, *cards])
     text = source.read_text(encoding="utf-8")
-    if source.suffix == ".yaml":
-        return f"# {source.name}\n\n```yaml\n{text}```\n"
+    if source.suffix in (".yaml", ".py"):
+        return f"# {source.name}\n\n```{LANGUAGES[source.suffix]}\n{text}```\n"
     return f"# Licence\n\n```text\n{text}```\n" if source.name == "LICENSE" else text
 
 

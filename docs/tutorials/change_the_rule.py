@@ -71,7 +71,7 @@ hebbian = load_rule("runs/hebbian/version_0/checkpoints/theta.safetensors")
 type(hebbian).__name__, sum(p.numel() for p in hebbian.parameters())
 
 # %% [markdown]
-# [A Hebbian rule](../hebbian.md) compares the two after full runs: at this size the few numbers win.
+# [Local rules](../local_rules.md) compares the two after full runs: at this size the few numbers win, and their initial values already do.
 #
 # ## A rule of your own
 #

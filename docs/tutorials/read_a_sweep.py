@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Read a sweep
 #
-# A sweep runs one configuration with many values of a setting. [The sweeps that ship](../sweeps.md) are for Weights & Biases, whose
+# A sweep runs one configuration with many values of a setting. [The sweeps that ship](../wandb.md#sweeps) are for Weights & Biases, whose
 # server draws the values; that takes hours. This page runs a sweep of three values without a server, **cut down** to ten outer steps
 # each, to show what to read and what not to conclude.
 #

@@ -19,7 +19,7 @@
 
 # %% [markdown]
 # The numbers are few-shot accuracy on handwritten digits, which meta-training never sees: it has characters of fonts, without
-# digits. *Before the rule* is the network that the rule starts from.
+# digits. *Before the inner loop* is the random network that the rule starts from; *initial θ* is the rule before meta-training.
 #
 # ## What a run writes
 
@@ -30,7 +30,7 @@
 # - `config.yaml`: every setting of the run;
 # - `metrics.csv`: one row for each outer step;
 # - `digits_curve.*`: accuracy against inner steps, at several times of meta-training;
-# - `checkpoints/last.ckpt`: to [resume](../resuming.md); `checkpoints/theta.safetensors`: the rule itself.
+# - `checkpoints/last.ckpt`: to [resume](../training.md#resume); `checkpoints/theta.safetensors`: the rule itself.
 #
 # ## The meta-loss
 #

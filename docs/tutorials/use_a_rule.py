@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Use a rule on your rows
 #
-# A *rule* trains a neural network from rows without labels. You then classify the network's output, the *embedding*, with a few
-# labels. This page does both on scikit-learn's handwritten digits, in under a minute on one CPU core. Your own rows work
-# the same way: a table of numbers in [0, 1], one row per example.
+# A *rule* trains a neural network from rows without labels. You then classify the network's output, its *features*, with a few
+# labels. This page does both on scikit-learn's handwritten digits, in seconds on one CPU core. Your own rows work
+# the same way: a table of numbers, one row per example.
 
 # %%
 import matplotlib.pyplot as plt
@@ -12,47 +12,45 @@ from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 
-from lit_lul import apply_rule, available_rules, load_rule
+from lit_lul import RuleTransformer, apply_rule, available_rules, load_rule
 
-x, y = load_digits(return_X_y=True)
-rows = torch.tensor(x / 16).float()  # 1,797 rows of 64 pixels, in [0, 1]
+x, y = load_digits(return_X_y=True)  # 1,797 rows of 64 pixels
 available_rules()
 
 # %% [markdown]
 # ## Train a network without labels
 #
-# `apply_rule` starts a new network and lets the rule change its weights, one minibatch of rows at a time. It never sees `y`.
+# `RuleTransformer` scales the rows, starts a new network and lets the rule `competitive` change its weights, one minibatch of rows at a
+# time. It never sees `y`. With `inner_steps=0` the network stays as it starts, at random.
 
 # %%
-rule = load_rule("small")
-applied = apply_rule(rule, rows, inner_steps=100, seed=0)
-applied.network.sizes, applied.embeddings.shape
+features = {
+    "raw pixels": x / 16,
+    "random network": RuleTransformer(scale="global", inner_steps=0, random_state=0).fit_transform(
+        x
+    ),
+    "after 100 inner steps": RuleTransformer(scale="global", random_state=0).fit_transform(x),
+}
+{name: u.shape for name, u in features.items()}
 
 # %% [markdown]
-# The network has 64 inputs, four hidden layers of 128 units and an embedding of 32. Nothing else was chosen.
+# A network's features are 32 components, 256 prototypes and their 256 neighbourhoods.
 #
 # ## Classify with 100 labels
-#
-# The same classifier on raw pixels, on the embedding of the network before the rule, and on the embedding after it:
 
 # %%
-start = apply_rule(rule, rows, inner_steps=0, seed=0)
-features = {
-    "raw pixels": rows.numpy(),
-    "before the rule": start.embeddings.numpy(),
-    "after 100 inner steps": applied.embeddings.numpy(),
-}
 for name, u in features.items():
     classifier = LogisticRegression(max_iter=1000).fit(u[:100], y[:100])
     print(f"{name:22} {classifier.score(u[100:], y[100:]):.1%}")
 
 # %% [markdown]
-# These are one network and one choice of labels; [results](../results.md) has means and standard errors, other datasets, and what beats
-# the rule there. On digits k-means does as well.
+# This is one network and one choice of labels. Over five networks the features have 90.7%, and those of the rule's *initial θ*, before
+# meta-training, 90.3%: the features of `competitive` were designed by hand. [What was found](../findings.md) has other datasets, and what
+# beats the rule there.
 #
 # ## Look at it
 #
-# Two principal components of the embedding, coloured by the labels that the rule did not see:
+# Two principal components of the features, coloured by the labels that the rule did not see:
 
 # %%
 figure, axes = plt.subplots(2, 1, figsize=(5, 8), layout="constrained")
@@ -63,14 +61,16 @@ for axis, name in zip(axes, list(features)[1:], strict=True):
 plt.show()
 
 # %% [markdown]
-# ## Embed other rows
+# ## With tensors
 #
-# The network is fixed now, and the embedding of a row does not depend on other rows. So rows that come later can be embedded one at a
-# time:
+# `apply_rule` does the same with tensors of values in [0, 1], for any rule. The network is fixed afterwards, and the embedding of a row does
+# not depend on other rows. So rows that come later can be embedded one at a time:
 
 # %%
+rows = torch.tensor(x / 16).float()
+applied = apply_rule(load_rule("competitive"), rows, seed=0)
 later = applied.embed(rows[:1])
-later.shape, torch.allclose(later, applied.embeddings[:1])
+later.shape, torch.allclose(later, applied.embeddings[:1], atol=1e-6)
 
 # %% [markdown]
 # ## On the command line
@@ -83,8 +83,8 @@ import numpy as np
 np.save("rows.npy", rows.numpy())
 
 # %% language="bash"
-# lit-lul predict small out --data_path rows.npy --inner_steps 20 --device cpu
+# lit-lul predict competitive out --data_path rows.npy --device cpu
 # ls out
 
 # %% [markdown]
-# Next: [your own data](../own_data.md), or [train a rule](train_a_rule.md) yourself.
+# Next: [features for your own rows](../transformer.md), [your own data](../own_data.md), or [train a rule](train_a_rule.md) yourself.

@@ -17,9 +17,9 @@ COLUMNS = ["outer_step", "probe", "protocol", "inner_step", "accuracy", "standar
 
 
 def write_csv(
-    path: Path, held_out: HeldOut, untrained: Curves, by_outer_step: Mapping[int, Curves]
+    path: Path, held_out: HeldOut, initial: Curves, by_outer_step: Mapping[int, Curves]
 ) -> None:
-    """Write all curves, a line per probe and probed step, the untrained learner first.
+    """Write all curves, a line per probe and probed step, initial θ first.
 
     Raises:
         InvalidInput: when the file cannot be written.
@@ -27,14 +27,14 @@ def write_csv(
     with replace_file(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
-        writer.writerows(curve_rows(held_out, untrained, by_outer_step))
+        writer.writerows(curve_rows(held_out, initial, by_outer_step))
 
 
 def curve_rows(
-    held_out: HeldOut, untrained: Curves, by_outer_step: Mapping[int, Curves]
+    held_out: HeldOut, initial: Curves, by_outer_step: Mapping[int, Curves]
 ) -> list[list[Any]]:
-    """Rows of `COLUMNS`, one per probe and probed step, the untrained learner first."""
-    every = [("untrained", untrained), *((str(s), c) for s, c in sorted(by_outer_step.items()))]
+    """Rows of `COLUMNS`, one per probe and probed step, initial θ first."""
+    every = [("initial", initial), *((str(s), c) for s, c in sorted(by_outer_step.items()))]
     return [
         [outer_step, probe, held_out.protocol, *row]
         for outer_step, curves in every
@@ -44,9 +44,9 @@ def curve_rows(
 
 
 def write_json(
-    path: Path, held_out: HeldOut, untrained: Curves, by_outer_step: Mapping[int, Curves]
+    path: Path, held_out: HeldOut, initial: Curves, by_outer_step: Mapping[int, Curves]
 ) -> None:
-    """Write the latest curves and those of the untrained learner.
+    """Write the latest curves and the curves of initial θ.
 
     Raises:
         InvalidInput: when the file cannot be written.
@@ -58,14 +58,14 @@ def write_json(
         "labels_per_class": held_out.labels_per_class,
         "outer_step": last,
         "trained": {probe: vars(curve) for probe, curve in by_outer_step[last].items()},
-        "untrained": {probe: vars(curve) for probe, curve in untrained.items()},
+        "initial": {probe: vars(curve) for probe, curve in initial.items()},
     }
     with replace_file(path) as temporary:
         temporary.write_text(json.dumps(numbers, indent=1))
 
 
-def summarise(name: str, held_out: HeldOut, untrained: Curves, trained: Curves) -> str:
-    """A printable summary of the curves of an untrained and a trained learner."""
+def summarise(name: str, held_out: HeldOut, initial: Curves, trained: Curves) -> str:
+    """A printable summary of the curves of initial and trained θ."""
     lines = [
         f"Held-out {name}, {held_out.protocol}, {held_out.labels_per_class} labels per class, "
         f"{held_out.draws} draws:"
@@ -74,7 +74,7 @@ def summarise(name: str, held_out: HeldOut, untrained: Curves, trained: Curves) 
         rows = {
             "before the inner loop": (curve, 0),
             f"after {curve.steps[-1]} inner steps": (curve, -1),
-            "initial θ": (untrained[probe], -1),
+            "initial θ": (initial[probe], -1),
         }
         lines += [
             f"  {row:<24}{c.mean[i]:.1%} ± {c.standard_error[i]:.1%}  {probe}"

@@ -1,4 +1,4 @@
-"""Held-out datasets that need no files: those of scikit-learn, of generators, and glyphs."""
+"""Held-out datasets that need no files: scikit-learn's, generated rows, and glyphs."""
 
 from collections.abc import Callable
 from functools import partial
@@ -104,7 +104,7 @@ def topics() -> HeldOutData:
 
 
 def _made(sample: Callable[[np.ndarray], Tensor], classes: int, seed: int) -> HeldOutData:
-    """Unlabelled rows of random classes, and equally many labelled ones of each class."""
+    """Unlabelled rows of random classes, and equally many labelled rows of each class."""
     unlabelled = np.random.default_rng(seed).integers(classes, size=UNLABELLED)
     labelled = np.arange(classes).repeat(LABELLED)
     return HeldOutData(

@@ -35,7 +35,7 @@ class HeldOut:
     images: ImageSource | None = None
     """Images to learn from."""
     text: TextSource | None = None
-    """Texts as bags of words; unlabelled ones are from the split "train"."""
+    """Texts as bags of words; unlabelled texts are from the split "train"."""
     dataset: str = "digits"
     """If neither `images` nor `text` are set, one of `READY_MADE`, which need no files; by default
     scikit-learn's digits, 8 × 8."""
@@ -70,7 +70,7 @@ class HeldOut:
     draws: int = 10
     """Number of draws, each with a new network, permutation of the inputs and labels."""
     permuted: bool = True
-    """Whether every draw permutes the inputs; rules are trained on permuted ones (section 4.2)."""
+    """Whether every draw permutes the inputs, as meta-training does (section 4.2)."""
     seed: int = 0
     """Determines the draws."""
 

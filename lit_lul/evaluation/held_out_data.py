@@ -63,7 +63,7 @@ class HeldOutData:
 
 
 def from_images(training: ImageSet, test: ImageSet) -> HeldOutData:
-    """Unlabelled images of the training split, labelled ones of the test split.
+    """Unlabelled images of the training split, labelled images of the test split.
 
     Raises:
         InvalidInput: when the splits have different classes.
@@ -87,7 +87,7 @@ def from_images(training: ImageSet, test: ImageSet) -> HeldOutData:
 
 
 def from_texts(training: WordBags, test: WordBags) -> HeldOutData:
-    """Unlabelled texts of the training split, labelled ones of the test split."""
+    """Unlabelled texts of the training split, labelled texts of the test split."""
     names, labels = test.labels.unique(return_inverse=True)
     classes = torch.searchsorted(names, training.labels)
     return HeldOutData(training.x, test.x, labels, 1.0, None, classes)
@@ -96,7 +96,7 @@ def from_texts(training: WordBags, test: WordBags) -> HeldOutData:
 def choose_classes(
     data: HeldOutData, count: int | None, unlabelled: UnlabelledClasses
 ) -> HeldOutData:
-    """Keep the labelled rows of some classes, and unlabelled ones of these, of others or of all.
+    """Keep the labelled rows of some classes, and unlabelled rows of these, of others or of all.
 
     Classes are chosen at random, by a seed that is always the same.
 

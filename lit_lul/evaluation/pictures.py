@@ -19,8 +19,8 @@ from lit_lul.evaluation.curve import Curve
 GRID = 8
 
 
-def draw_curves(title: str, untrained: Curve, by_outer_step: Mapping[int, Curve]) -> Figure:
-    """A figure of accuracy against inner steps, a line per outer step and initial θ.
+def draw_curves(title: str, initial: Curve, by_outer_step: Mapping[int, Curve]) -> Figure:
+    """A figure of accuracy against inner steps, a line per outer step and one of the initial θ.
 
     Bands are ± one standard error.
     """
@@ -29,14 +29,14 @@ def draw_curves(title: str, untrained: Curve, by_outer_step: Mapping[int, Curve]
     last = max(1, *by_outer_step)
     for outer_step, curve in sorted(by_outer_step.items()):
         draw_line(axes, curve, colormaps["viridis"](outer_step / last), "-")
-    draw_line(axes, untrained, "0.4", "--", "initial θ")
+    draw_line(axes, initial, "0.4", "--", "initial θ")
     scale = ScalarMappable(Normalize(0, last), "viridis")
     figure.colorbar(scale, ax=axes, label="outer steps of meta-training")
     axes.set(
         title=title,
         xlabel="inner steps (unlabelled minibatches)",
         ylabel="few-shot accuracy",
-        xlim=(untrained.steps[0], untrained.steps[-1]),
+        xlim=(initial.steps[0], initial.steps[-1]),
     )
     axes.grid(alpha=0.3)
     axes.legend(loc="lower left")

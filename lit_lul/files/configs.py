@@ -1,4 +1,4 @@
-"""Configuration files, which may be based on another one; those that ship are found by name."""
+"""Configuration files, which may be based on another file; shipped files are found by name."""
 
 from pathlib import Path
 from typing import Any

@@ -36,7 +36,7 @@ def read_tensors(path: Path | str, *formats: str) -> tuple[dict[str, Tensor], di
 def check_same(
     source: Path | str, found: Mapping[str, object], expected: Mapping[str, object]
 ) -> None:
-    """Check that values stored in a file equal the configured ones.
+    """Check that values stored in a file equal the configured values.
 
     Raises:
         InvalidInput: when one differs, naming the first.

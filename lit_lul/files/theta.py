@@ -168,7 +168,7 @@ def _stored(path: Path, metadata: Mapping[str, str]) -> Stored:
 
 
 def _settings(source: Path | str, name: str, stored: Mapping[str, Any]) -> Any:
-    """Settings of a registered learner, with defaults for missing ones.
+    """Settings of a registered learner, with defaults for missing settings.
 
     Defaults of new settings must be the behaviour from before they existed.
     """

@@ -137,7 +137,7 @@ class MetaSGDSettings(DescentSettings):
     """Settings of `MetaSGD`."""
 
     negative_rates: bool = True
-    """Whether rates may be negative; if not, those below 0 count as 0."""
+    """Whether rates may be negative; if not, a rate below 0 counts as 0."""
 
 
 @register

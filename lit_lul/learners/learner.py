@@ -91,7 +91,7 @@ class Learner(nn.Module, ABC):
         return network
 
     def prepare(self, compile: bool) -> None:  # most have nothing to prepare
-        """Choose kernels once θ is on its device; compiled ones if `compile` is true."""
+        """Choose kernels once θ is on its device; compiled kernels if `compile` is true."""
 
     def forward(self, network: Network, state: State, batch: Batch) -> State:
         """Call `step`; through `forward`, so that hooks and recomputation apply."""

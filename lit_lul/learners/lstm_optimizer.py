@@ -37,7 +37,7 @@ class LSTMState(TypedDict):
 
 @dataclass(frozen=True)
 class LSTMSettings(Checked):
-    """Settings of `LSTMOptimizer`; the defaults are those of the paper."""
+    """Settings of `LSTMOptimizer`; the defaults are the paper's."""
 
     embedding_units: PositiveInt = 10
     """E, outputs of the networks of meta-training; others can be trained as well."""
@@ -50,7 +50,7 @@ class LSTMSettings(Checked):
     output_scale: Positive = 0.1
     """Factor of its output."""
     log_range: Positive = 10.0
-    """p: gradients are seen as log|g| / p and sign(g), those below exp(-p) as -1 and exp(p) g."""
+    """p: gradients are seen as log|g| / p and sign(g), below exp(-p) as -1 and exp(p) g."""
 
 
 @register

@@ -151,7 +151,7 @@ class ClassTasks(TaskSource):
 
 
 def labelled_sides(rows: np.ndarray, k: int) -> dict[str, Tree]:
-    """The part of a plan about labelled rows: those of the support first, class by class.
+    """The part of a plan about labelled rows: support rows first, class by class.
 
     Args:
         rows: of every class, support and query (R, T, classes, k + queries).

@@ -26,7 +26,7 @@ class GlyphTasks(ImageClasses):
     ways: Families = field(default_factory=lambda: [10, 13, 14, 17, 20, 30])
     """Numbers of classes of a task, equally frequent; classes are drawn at random."""
     characters: Literal["all", "letters", "mathematics", "currency"] = "all"
-    """The characters to draw classes from: all, or only those of one kind."""
+    """The characters to draw classes from: all, or the characters of one kind."""
     held_out: Share = 0.1
     """Share of the characters kept for validation (no letters, mathematics or currency signs)."""
 

@@ -125,7 +125,7 @@ class Source(Checked, ABC):
 
     @abstractmethod
     def load(self, name: str, data_root: str | None) -> tuple[TaskSource, TaskSource | None]:
-        """The tasks of training, and those of validation if the source has any.
+        """The tasks of training, and the tasks of validation if the source has any.
 
         Args:
             name: prefix of the families' names.

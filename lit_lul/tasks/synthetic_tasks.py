@@ -32,7 +32,7 @@ from lit_lul.tasks.source import (
 from lit_lul.trees import Tree
 
 POOL = 2
-"""Labelled rows that are made per class, as a multiple of those of one draw."""
+"""Labelled rows that are made per class, as a multiple of the labelled rows of one draw."""
 COHORTS_KEPT = 64
 """Cohorts whose generators are kept between truncations."""
 

@@ -21,7 +21,7 @@ from lit_lul.learners.learner import Learner
 from lit_lul.training.loggers import log_metrics, run_folder
 from lit_lul.training.media import embedding_rows, show_figure, show_table
 
-UNTRAINED_SEED = 0
+INITIAL_SEED = 0
 
 
 class HeldOutCurve(Callback):
@@ -29,8 +29,8 @@ class HeldOutCurve(Callback):
 
     Trains new networks with the current θ before the first outer step, every
     `held_out.every_n_outer_steps`, at the end, and in `validate` and `test`. The same draws with
-    newly initialised θ give the curve of the untrained learner, which is measured once and kept in
-    the checkpoint. Ranks share the draws.
+    initial θ give a curve of their own, which is measured once and kept in the checkpoint. Ranks
+    share the draws.
 
     Args:
         name: prefix of files and metrics.
@@ -41,9 +41,9 @@ class HeldOutCurve(Callback):
     def __init__(self, name: str, held_out: HeldOut, data_root: str | None = None) -> None:
         self.name, self.held_out, self.data_root = name, held_out, data_root
         self.curves: dict[int, dict[str, Curve]] = {}
-        self.untrained: dict[str, Curve] = {}
-        self._untrained_of = ""
-        """Learner and ridge that `untrained` was measured with."""
+        self.initial: dict[str, Curve] = {}
+        self._initial_of = ""
+        """Learner and ridge that `initial` was measured with."""
 
     @property
     def state_key(self) -> str:
@@ -65,8 +65,8 @@ class HeldOutCurve(Callback):
         )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Measure the untrained learner and the initial θ."""
-        self._measure_untrained(trainer, pl_module)
+        """Measure initial θ and the θ of the start."""
+        self._measure_initial(trainer, pl_module)
         if trainer.global_step == 0:
             self._measure(trainer, pl_module)
 
@@ -82,7 +82,7 @@ class HeldOutCurve(Callback):
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measure in `validate` and `test`, but not in the validation of a fit."""
         if trainer.state.fn != TrainerFn.FITTING:
-            self._measure_untrained(trainer, pl_module)
+            self._measure_initial(trainer, pl_module)
             self.curves = {}
             self._measure(trainer, pl_module)
 
@@ -93,16 +93,16 @@ class HeldOutCurve(Callback):
         return {
             "held_out": json.dumps(self.held_out.describe()),
             "curves": {step: _plain(curves) for step, curves in self.curves.items()},
-            "untrained": _plain(self.untrained),
-            "untrained_of": self._untrained_of,
+            "initial": _plain(self.initial),
+            "initial_of": self._initial_of,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load the curves of a checkpoint if they were measured with the same settings."""
         if state_dict.get("held_out") == json.dumps(self.held_out.describe()):
             self.curves = {step: _curves(c) for step, c in state_dict["curves"].items()}
-            self.untrained = _curves(state_dict["untrained"])
-            self._untrained_of = state_dict["untrained_of"]
+            self.initial = _curves(state_dict["initial"])
+            self._initial_of = state_dict["initial_of"]
 
     def file(self, suffix: str) -> Path:
         """The path of a file of this curve."""
@@ -111,7 +111,7 @@ class HeldOutCurve(Callback):
     def numbers(self) -> str:
         """A printable summary of the latest curves."""
         last = self.curves[max(self.curves)]
-        return summarise(self.name, self.held_out, self.untrained, last)
+        return summarise(self.name, self.held_out, self.initial, last)
 
     def summary(self) -> str:
         """A printable summary of the latest curves, and the paths of their files."""
@@ -123,16 +123,16 @@ class HeldOutCurve(Callback):
             ]
         )
 
-    def _measure_untrained(self, trainer: Trainer, pl_module: Any) -> None:
+    def _measure_initial(self, trainer: Trainer, pl_module: Any) -> None:
         ridge = describe(ridge_of(pl_module.objective))
         now = json.dumps([described(pl_module.learner), ridge])
-        if self._untrained_of == now:
+        if self._initial_of == now:
             return
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(UNTRAINED_SEED)
-            untrained = pl_module.make_learner()
-        self.untrained, _ = self._roll_out(trainer, pl_module, untrained)
-        self._untrained_of = now
+            torch.manual_seed(INITIAL_SEED)
+            initial = pl_module.make_learner()
+        self.initial, _ = self._roll_out(trainer, pl_module, initial)
+        self._initial_of = now
 
     def _roll_out(
         self, trainer: Trainer, pl_module: Any, learner: Learner
@@ -170,8 +170,8 @@ class HeldOutCurve(Callback):
             for probe, curve in self.curves[outer_step].items()
         }
         log_metrics(trainer, metrics)
-        write_csv(self.file("curve.csv"), self.held_out, self.untrained, self.curves)
-        write_json(self.file("curve.json"), self.held_out, self.untrained, self.curves)
+        write_csv(self.file("curve.csv"), self.held_out, self.initial, self.curves)
+        write_json(self.file("curve.json"), self.held_out, self.initial, self.curves)
         figures = {"curve": self._draw_first_probe()}
         if self.data.image_shape is not None and rollouts.first_layer is not None:
             fields = draw_receptive_fields(rollouts.first_layer, self.data.image_shape)
@@ -179,7 +179,7 @@ class HeldOutCurve(Callback):
         figures["embedding"] = draw_embedding(rollouts.embedding, rollouts.labels)
         for what, figure in figures.items():
             show_figure(trainer, f"{self.name}/{what}", figure, self.file(f"{what}.png"))
-        rows = curve_rows(self.held_out, self.untrained, self.curves)
+        rows = curve_rows(self.held_out, self.initial, self.curves)
         show_table(trainer, f"{self.name}/curve_table", COLUMNS, rows)
         columns, rows = embedding_rows(rollouts.embedding, rollouts.labels)
         show_table(trainer, f"{self.name}/embedding_table", columns, rows)
@@ -191,7 +191,7 @@ class HeldOutCurve(Callback):
             f"Held-out {self.name}, {held_out.protocol}: "
             f"{held_out.labels_per_class} labels per class, {probe}"
         )
-        return draw_curves(title, self.untrained[probe], by_outer_step)
+        return draw_curves(title, self.initial[probe], by_outer_step)
 
 
 def _plain(curves: dict[str, Curve]) -> dict[str, dict[str, Any]]:

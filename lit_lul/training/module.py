@@ -301,7 +301,7 @@ class MetaLightningModule(LightningModule):
             return realise(plan, self.needs)
 
     def _log(self, values: dict[str, Tensor]) -> None:
-        """Log values with all loggers at the outer step, and show the main ones."""
+        """Log values with all loggers at the outer step, and show the main values."""
         log_metrics(self.trainer, {name: value.item() for name, value in values.items()})
         evaluating = self.trainer.evaluating  # Lightning then averages over ranks: equal values
         for name, value in values.items():

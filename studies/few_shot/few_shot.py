@@ -382,7 +382,7 @@ def adaptation_blocks(
 
 
 def checks(rows: Mapping[str, Row], rates: Mapping[str, Sequence[LayerRates]]) -> list[Check]:
-    """Which of the claims hold; a claim about a run that is missing is left out."""
+    """The claims, and whether they hold; a claim about a run that is missing is left out."""
     found = []
     for claim, name, measured, rises in CLAIMS:
         if name in rows:

@@ -43,7 +43,7 @@ class PrototypeState(TypedDict):
     variance: Tensor
     """The variance of every input so far, (T, N_0)."""
     wins: Tensor
-    """How many inputs each prototype has won, early ones counted less, (T, K)."""
+    """How many inputs each prototype has won, early wins counted less, (T, K)."""
     age: Tensor
     """Inner steps so far, (T,)."""
 
@@ -194,7 +194,7 @@ def _moments(state: PrototypeState, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def distances_of_used(x: Tensor, prototypes: Tensor, wins: Tensor, scales: Tensor) -> Tensor:
-    """Squared distances (T, B, K) of inputs; those of prototypes without a win are very large."""
+    """Squared distances (T, B, K) of inputs; prototypes without a win are very far."""
     square = squared_distances(x, prototypes, scales)
     unused = (wins <= 0).unsqueeze(-2)
     return square.masked_fill(unused, torch.finfo(x.dtype).max / 4)

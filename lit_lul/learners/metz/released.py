@@ -138,7 +138,7 @@ def released_shapes(settings: UpdateSettings) -> dict[str, list[int]]:
 
 
 def from_released(variables: Mapping[str, Tensor]) -> UnsupervisedUpdate:
-    """The rule of a released checkpoint, whose sizes are those of its variables.
+    """The rule of a released checkpoint, with the sizes of its variables.
 
     Args:
         variables: variables by name, with any scope before the released names. Those that are not θ

@@ -8,7 +8,7 @@ from lit_lul.errors import InvalidInput
 from lit_lul.learners.metz.planes import PLANES
 
 RELEASED_PLANES = list(PLANES)
-"""All planes: those of App. 44-57 and two that only the released code has."""
+"""All planes: App. 44-57, and two that only the released code has."""
 
 PAPER_PLANES = [name for name, plane in PLANES.items() if plane.printed]
 """The weight-update planes of App. 44-57, in order."""
