@@ -51,7 +51,7 @@ def test_images_and_texts_keep_their_splits_apart() -> None:
         ({"draws": 1}, "draws"),
         ({"points": 0}, "points"),
         ({"probes": []}, "probes"),
-        ({"statistics_rows": 1}, "statistics_rows 1"),
+        ({"statistics_rows": 1}, "statistics_rows must be at least 2, got 1"),
         ({"images": ImageSource("a"), "text": TextSource("b")}, "one of them"),
     ],
 )

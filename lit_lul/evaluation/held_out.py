@@ -2,8 +2,9 @@
 
 import json
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from lit_lul.constraints import Bounds, Checked, Length, PositiveInt
 from lit_lul.data.image_datasets import ImageSource, load_images
 from lit_lul.data.text import TextSource, load_word_bags
 from lit_lul.errors import InvalidInput
@@ -18,6 +19,7 @@ from lit_lul.evaluation.held_out_data import (
 from lit_lul.learners.learner import Learner
 from lit_lul.networks import MLPs, Network, Networks
 
+AtLeastTwo = Annotated[int, Bounds(ge=2)]
 Probe = Literal["ridge", "logistic", "logistic_cv"]
 Protocol = Literal["inductive", "transductive"]
 NEWER = ("dataset", "classes", "unlabelled_classes", "permuted", "batch_norm", "loss", "readout")
@@ -25,7 +27,7 @@ NEWER = ("dataset", "classes", "unlabelled_classes", "permuted", "batch_norm", "
 
 
 @dataclass(frozen=True)
-class HeldOut:
+class HeldOut(Checked):
     """Settings of a held-out curve: dataset, network, protocol and sizes.
 
     Raises:
@@ -47,27 +49,27 @@ class HeldOut:
     """Split of images or texts that the labels come from."""
     networks: Networks = MLPs((4, 4), (128, 128))  # noqa: RUF009  # frozen
     """The network to train; of several, the median by cost (H.3.2)."""
-    every_n_outer_steps: int = 100
+    every_n_outer_steps: PositiveInt = 100
     """Outer steps between measurements in a fit, which also measures at the start and the end."""
-    inner_steps: int = 100
+    inner_steps: PositiveInt = 100
     """Inner steps of the rollout."""
-    points: int = 10
+    points: PositiveInt = 10
     """Points of the curve after step 0, evenly spread."""
-    batch_size: int = 128
+    batch_size: AtLeastTwo = 128
     """B, unlabelled examples per inner step."""
-    probes: list[Probe] = field(default_factory=lambda: ["ridge"])
+    probes: Annotated[list[Probe], Length(1)] = field(default_factory=lambda: ["ridge"])
     """Classifiers on the embedding: the objective's ridge, scikit-learn's logistic regression, the
     same with its penalty chosen by cross-validation."""
     protocol: Protocol = "inductive"
     """`inductive`: every labelled row is embedded independently, with the batch statistics of
     unlabelled rows; `transductive`: the labelled rows of a draw share their batch statistics."""
-    statistics_rows: int = 2048
+    statistics_rows: AtLeastTwo = 2048
     """Largest number of unlabelled rows for the statistics of the inductive protocol."""
-    labels_per_class: int = 10
+    labels_per_class: PositiveInt = 10
     """Labelled examples of each class (section 5.3)."""
-    tests_per_class: int = 50
+    tests_per_class: PositiveInt = 50
     """Largest number of test examples of each class in a draw."""
-    draws: int = 10
+    draws: AtLeastTwo = 10
     """Number of draws, each with a new network, permutation of the inputs and labels."""
     permuted: bool = True
     """Whether every draw permutes the inputs, as meta-training does (section 4.2)."""
@@ -75,29 +77,13 @@ class HeldOut:
     """Determines the draws."""
 
     def __post_init__(self) -> None:
-        least = {
-            "every_n_outer_steps": 1,
-            "inner_steps": 1,
-            "points": 1,
-            "batch_size": 2,
-            "statistics_rows": 2,
-            "labels_per_class": 1,
-            "tests_per_class": 1,
-            "draws": 2,
-        }
-        for name, smallest in least.items():
-            if getattr(self, name) < smallest:
-                raise InvalidInput(
-                    f"held-out {name} {getattr(self, name)}: expected {smallest} or more"
-                )
+        super().__post_init__()
         if self.images is not None and self.text is not None:
             raise InvalidInput("held-out images and text: expected at most one of them")
         if self.dataset not in READY_MADE:
             raise InvalidInput(
                 f"held-out dataset {self.dataset!r}: expected one of {', '.join(READY_MADE)}"
             )
-        if not self.probes:
-            raise InvalidInput("held-out probes []: expected ridge, logistic or both")
         if "logistic_cv" in self.probes and self.labels_per_class < 2:
             raise InvalidInput("held-out labels_per_class 1: logistic_cv needs 2 or more")
 

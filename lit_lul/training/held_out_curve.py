@@ -1,5 +1,6 @@
 """The callback that measures one held-out curve during meta-training."""
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -12,16 +13,17 @@ from lightning.pytorch.trainer.states import TrainerFn
 from matplotlib.figure import Figure
 
 from lit_lul.evaluation.curve import Curve, Rollouts, roll_out_draws
-from lit_lul.evaluation.curve_files import COLUMNS, curve_rows, summarise, write_csv, write_json
 from lit_lul.evaluation.held_out import HeldOut, describe
 from lit_lul.evaluation.pictures import draw_curves, draw_embedding, draw_receptive_fields
 from lit_lul.evaluation.probes import ridge_of
+from lit_lul.files.atomic import replace_file
 from lit_lul.files.theta import described
 from lit_lul.learners.learner import Learner
 from lit_lul.training.loggers import log_metrics, run_folder
 from lit_lul.training.media import embedding_rows, show_figure, show_table
 
 INITIAL_SEED = 0
+COLUMNS = ["outer_step", "probe", "protocol", "inner_step", "accuracy", "standard_error"]
 
 
 class HeldOutCurve(Callback):
@@ -110,8 +112,22 @@ class HeldOutCurve(Callback):
 
     def numbers(self) -> str:
         """A printable summary of the latest curves."""
-        last = self.curves[max(self.curves)]
-        return summarise(self.name, self.held_out, self.initial, last)
+        held_out = self.held_out
+        lines = [
+            f"Held-out {self.name}, {held_out.protocol}, {held_out.labels_per_class} labels per "
+            f"class, {held_out.draws} draws:"
+        ]
+        for probe, curve in self.curves[max(self.curves)].items():
+            rows = {
+                "before the inner loop": (curve, 0),
+                f"after {curve.steps[-1]} inner steps": (curve, -1),
+                "initial θ": (self.initial[probe], -1),
+            }
+            lines += [
+                f"  {row:<24}{c.mean[i]:.1%} ± {c.standard_error[i]:.1%}  {probe}"
+                for row, (c, i) in rows.items()
+            ]
+        return "\n".join(lines)
 
     def summary(self) -> str:
         """A printable summary of the latest curves, and the paths of their files."""
@@ -170,8 +186,8 @@ class HeldOutCurve(Callback):
             for probe, curve in self.curves[outer_step].items()
         }
         log_metrics(trainer, metrics)
-        write_csv(self.file("curve.csv"), self.held_out, self.initial, self.curves)
-        write_json(self.file("curve.json"), self.held_out, self.initial, self.curves)
+        rows = self._rows()
+        self._write(rows)
         figures = {"curve": self._draw_first_probe()}
         if self.data.image_shape is not None and rollouts.first_layer is not None:
             fields = draw_receptive_fields(rollouts.first_layer, self.data.image_shape)
@@ -179,10 +195,35 @@ class HeldOutCurve(Callback):
         figures["embedding"] = draw_embedding(rollouts.embedding, rollouts.labels)
         for what, figure in figures.items():
             show_figure(trainer, f"{self.name}/{what}", figure, self.file(f"{what}.png"))
-        rows = curve_rows(self.held_out, self.initial, self.curves)
         show_table(trainer, f"{self.name}/curve_table", COLUMNS, rows)
         columns, rows = embedding_rows(rollouts.embedding, rollouts.labels)
         show_table(trainer, f"{self.name}/embedding_table", columns, rows)
+
+    def _rows(self) -> list[list[Any]]:
+        """All curves, a row of `COLUMNS` per probe and probed step, initial θ first."""
+        measured = sorted(self.curves.items())
+        return [
+            [str(outer_step), probe, self.held_out.protocol, *row]
+            for outer_step, curves in [("initial", self.initial), *measured]
+            for probe, curve in curves.items()
+            for row in zip(curve.steps, curve.mean, curve.standard_error, strict=True)
+        ]
+
+    def _write(self, rows: list[list[Any]]) -> None:
+        """Write all curves as CSV, and the latest and those of initial θ as JSON."""
+        with replace_file(self.file("curve.csv")) as path, path.open("w", newline="") as file:
+            csv.writer(file).writerows([COLUMNS, *rows])
+        last = max(self.curves)
+        numbers = {
+            "protocol": self.held_out.protocol,
+            "draws": self.held_out.draws,
+            "labels_per_class": self.held_out.labels_per_class,
+            "outer_step": last,
+            "trained": _plain(self.curves[last]),
+            "initial": _plain(self.initial),
+        }
+        with replace_file(self.file("curve.json")) as path:
+            path.write_text(json.dumps(numbers, indent=1))
 
     def _draw_first_probe(self) -> Figure:
         probe, held_out = self.held_out.probes[0], self.held_out
