@@ -196,15 +196,13 @@ def _left_out(
             console.print(f"{part.name}: left out ({error})")
 
 
-def choose(parts: Sequence[Part[Any]], only: Collection[str] | None) -> list[Part[Any]]:
-    """Parts by their names or groups, all if `only` is None.
-
-    Raises:
-        InvalidInput: for an unknown name.
-    """
+def choose(
+    parts: Sequence[Part[Any]], only: Collection[str] | None, option: str = "only"
+) -> list[Part[Any]]:
+    """Parts by their names or groups, all if `only` is None; the option is named in the error."""
     known = dict.fromkeys([*(g for part in parts for g in part.groups), *(p.name for p in parts)])
     if unknown := [name for name in only or [] if name not in known]:
-        raise InvalidInput(f"--only {unknown[0]}: expected some of {', '.join(known)}")
+        raise InvalidInput(f"--{option} {unknown[0]}: expected some of {', '.join(known)}")
     return [p for p in parts if only is None or {p.name, *p.groups} & {*only}]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from lit_lul.errors import InvalidInput
-from lit_lul.evaluation.baselines import RANDOM_EMBEDDING, RANDOM_NETWORK, some_baselines
+from lit_lul.evaluation.baselines import BASELINES, RANDOM_EMBEDDING, RANDOM_NETWORK
 from lit_lul.evaluation.held_out import HeldOut
 from lit_lul.evaluation.probes import ridge_of
 from lit_lul.objectives.few_shot_ridge import FewShotRidge
@@ -75,7 +75,7 @@ class Suite:
     def on_page(self, methods: Methods, cache: DataCache) -> Section:
         """Its section."""
         part = next(iter(self.entries.values()))[0]
-        curve = self.half is None
+        methods, curve = replace(methods, ridge=self.ridge), self.half is None
         entries = [
             Entry(name, parts, methods, self.machine, cache, self.section, curve)
             for name, parts in self.entries.items()
@@ -183,20 +183,14 @@ def suite(
         raise InvalidInput(f"{config}: expected datasets under {half}")
     every = [load_suite(page, h, quick) for page in measured.pages for h in get_args(Half)]
     suites = [s for s in every if s.entries and (s.section == measured.section or _begun(s, out))]
-    methods = Methods(
-        some_baselines(MORE_NAMES), load_rules(rules, MORE_NAMES, measured.machine.compile)
-    )
-    cache = DataCache(measured.machine.data_root)
-    sections = [s.on_page(methods, cache) for s in suites]
     command = "\n".join(
         spell("suite", rules=rules, half=s.half, config=s.config, out=out, quick=quick)
         for s in suites
     )
-    about = f"Choices are made on the development half. Hidden states: {_precisions(suites)}."
-    page = partial(comparison_page, "The suite: rules beside baselines", command, sections, about)
-    entries = [entry for section in sections for entry in section.entries]
-    mine = choose([entry for entry in entries if entry.section == measured.section], only)
-    Study("suite", entries, page).run(out, [entry.name for entry in mine])
+    title = "The suite: rules beside baselines"
+    about = "Choices are made on the development half."
+    study, parts = _compare("suite", title, command, about, suites, measured, rules, MORE_NAMES)
+    study.run(out, [part.name for part in choose(parts, only)])
 
 
 def results(
@@ -208,10 +202,8 @@ def results(
 ) -> None:
     """Measure curves of rules, and baselines, on held-out data, and write the report.
 
-    Beside the page folders of its name get a JSON file per dataset, with the accuracy of every draw
-    at every probed step, and a figure per probe. Numbers in these files are not measured again
-    while protocol, θ and precision are the same, so an interrupted run resumes. The page has the
-    configurations that share it, as far as they are measured.
+    Page and files are like those of `report suite`, with the accuracy at every probed step, and a
+    figure per probe.
 
     Args:
         rules: shipped rules or files of θ.
@@ -221,37 +213,45 @@ def results(
         precision: precision of the hidden states, by default the configuration's or float32.
 
     Raises:
-        InvalidInput: for an invalid option, rule, file or dataset.
+        InvalidInput: for an invalid option, rule or file.
     """
     out = page_path(out)
     measured = load_results(config)
-    if unknown := [name for name in datasets or [] if name not in measured.entries]:
-        known = ", ".join(measured.entries)
-        raise InvalidInput(f"--datasets {unknown[0]}: expected some of {known}")
     if precision is not None:
         measured = replace(measured, machine=measured.machine._replace(precision=precision))
-    others = [load_results(page) for page in measured.pages if page.stem != config.stem]
-    suites = sorted(
-        [measured, *(other for other in others if _begun(other, out))],
-        key=lambda s: [page.stem for page in measured.pages].index(s.config.stem),
-    )
-    learners = load_rules(rules, {*PLAIN, BEFORE}, measured.machine.compile)
-    cache = DataCache(measured.machine.data_root)
-    sections = [s.on_page(Methods(some_baselines(PLAIN), learners, s.ridge), cache) for s in suites]
+    every = [measured if p.stem == config.stem else load_results(p) for p in measured.pages]
+    suites = [s for s in every if s is measured or _begun(s, out)]
     command = "\n".join(
         spell("results", rules=rules, config=s.config, out=out, precision=s.machine.precision)
         for s in suites
     )
-    about = f"Labels are those of the test split. Hidden states: {_precisions(suites)}."
-    page = partial(comparison_page, "Results on held-out data", command, sections, about)
+    title, about = "Results on held-out data", "Labels are those of the test split."
+    study, parts = _compare("results", title, command, about, suites, measured, rules, PLAIN)
+    study.run(out, [part.name for part in choose(parts, datasets, "datasets")])
+
+
+def _compare(
+    name: str,
+    title: str,
+    command: str,
+    about: str,
+    suites: Sequence[Suite],
+    measured: Suite,
+    rules: Sequence[str],
+    baselines: Sequence[str],
+) -> tuple[Study, list[Entry]]:
+    """The study of the suites on a page, and its parts that are of the measured one."""
+    learners = load_rules(rules, {*baselines, BEFORE}, measured.machine.compile)
+    methods = Methods({name: BASELINES[name] for name in baselines}, learners)
+    cache = DataCache(measured.machine.data_root)
+    sections = [s.on_page(methods, cache) for s in suites]
+    precisions = dict.fromkeys(f"{s.machine.precision} ({s.config.stem})" for s in suites)
+    about = f"{about} Hidden states: {', '.join(precisions)}."
     entries = [entry for section in sections for entry in section.entries]
-    mine = choose([entry for entry in entries if entry.section == measured.section], datasets)
-    Study("results", entries, page).run(out, [entry.name for entry in mine])
+    page = partial(comparison_page, title, command, sections, about)
+    mine = [entry for entry in entries if entry.section == measured.section]
+    return Study(name, entries, page), mine
 
 
 def _begun(suite: Suite, out: Path) -> bool:
     return out.with_name(out.stem + suite.section).is_dir()
-
-
-def _precisions(suites: Sequence[Suite]) -> str:
-    return ", ".join(dict.fromkeys(f"{s.machine.precision} ({s.config.stem})" for s in suites))
