@@ -19,7 +19,7 @@ from lit_lul.files.theta import load_rule, save_learner
 from lit_lul.learners import UnsupervisedUpdate, UpdateSettings
 from lit_lul.networks import MLPs
 from lit_lul.objectives import FewShotRidge
-from lit_lul.report.suite import PLAIN, load_results
+from lit_lul.report.suite import RESULTS, load_suite
 
 SETTINGS = UpdateSettings(
     hidden_channels=4, error_channels=3, top_channels=4, embedding_units=6, inner_rate=0.03
@@ -67,12 +67,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_all_rows_are_of_the_same_draws() -> None:
     text = report("--datasets", "digits")
-    settings = load_results(Path("results.yaml"))
+    settings = load_suite(Path("results.yaml"), None)
     assert settings.ridge == FewShotRidge(ridge=0.2)
     (entry,), data = settings.entries["digits"], digits()
     rows = json.loads(Path("out/page/digits.json").read_text())["rows"]
-    assert list(rows) == [*PLAIN, "mine, initial θ", "mine"]
-    found = measure_baselines(settings.ridge, data, entry, 6, some_baselines(PLAIN))
+    assert list(rows) == [*RESULTS.baselines, "mine, initial θ", "mine"]
+    found = measure_baselines(settings.ridge, data, entry, 6, some_baselines(RESULTS.baselines))
     for name, accuracy in found.items():
         stored = torch.tensor([rows[name]["accuracy"][probe][0] for probe in entry.probes])
         torch.testing.assert_close(stored, accuracy.float())
@@ -129,7 +129,7 @@ def test_the_protocols_that_ship() -> None:
         ("results.yaml", "inductive", 120, "float32"),
         ("results_transductive.yaml", "transductive", 240, "bf16"),
     ):
-        settings = load_results(CONFIGS / name)
+        settings = load_suite(CONFIGS / name, None)
         assert list(settings.entries) == HELD_OUT
         assert settings.ridge == FewShotRidge()
         assert settings.machine.precision == precision

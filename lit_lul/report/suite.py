@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from lit_lul.errors import InvalidInput
 from lit_lul.evaluation.baselines import BASELINES, RANDOM_EMBEDDING, RANDOM_NETWORK
@@ -12,8 +12,7 @@ from lit_lul.evaluation.held_out import HeldOut
 from lit_lul.evaluation.probes import ridge_of
 from lit_lul.objectives.few_shot_ridge import FewShotRidge
 from lit_lul.objectives.objective import Objective
-from lit_lul.report.comparison import BEFORE, Section, comparison_page
-from lit_lul.report.entry import PROTOCOLS, Entry, Methods, column
+from lit_lul.report.comparison import BEFORE, Entry, Methods, Section, comparison_page
 from lit_lul.report.rows import Precision
 from lit_lul.report.study import (
     MACHINE,
@@ -30,19 +29,41 @@ from lit_lul.report.study import (
 
 Half = Literal["development", "report"]
 KEYS = {*MACHINE, "page", "shared", *get_args(Half)}
-PLAIN = ("raw inputs", "PCA", "k-means", RANDOM_NETWORK)
-"""Baselines of the results; nothing is whitened."""
-MORE_NAMES = (
-    "raw inputs",
-    "PCA",
-    "whitened PCA",
-    "k-means",
-    "whitened k-means",
-    "PCA and k-means",
-    RANDOM_EMBEDDING,
-    RANDOM_NETWORK,
+
+
+class Kind(NamedTuple):
+    """What distinguishes the two commands: title, remark, names of baselines, name of an option."""
+
+    command: str
+    title: str
+    about: str
+    baselines: Sequence[str]
+    only: str
+
+
+RESULTS = Kind(
+    "results",
+    "Results on held-out data",
+    "Labels are those of the test split.",
+    ("raw inputs", "PCA", "k-means", RANDOM_NETWORK),
+    "datasets",
 )
-"""Baselines of the suite."""
+SUITE = Kind(
+    "suite",
+    "The suite: rules beside baselines",
+    "Choices are made on the development half.",
+    (
+        "raw inputs",
+        "PCA",
+        "whitened PCA",
+        "k-means",
+        "whitened k-means",
+        "PCA and k-means",
+        RANDOM_EMBEDDING,
+        RANDOM_NETWORK,
+    ),
+    "only",
+)
 
 
 @dataclass(frozen=True)
@@ -62,93 +83,55 @@ class Suite:
     machine: Machine
     config: Path
     pages: Sequence[Path]
-    half: Half | None = None
-    ridge: FewShotRidge = FewShotRidge()  # noqa: RUF009  # frozen
+    half: Half | None
+    ridge: FewShotRidge
 
     @property
     def section(self) -> str:
         """End of the name of its folder."""
-        return self.config.stem.removeprefix(self.pages[0].stem) + "_report" * (
-            self.half == "report"
-        )
+        own = self.config.stem.removeprefix(self.pages[0].stem)
+        return f"{own}_report" if self.half == "report" else own
 
     def on_page(self, methods: Methods, cache: DataCache) -> Section:
         """Its section."""
-        part = next(iter(self.entries.values()))[0]
-        methods, curve = replace(methods, ridge=self.ridge), self.half is None
+        part, curve = next(iter(self.entries.values()))[0], self.half is None
         entries = [
-            Entry(name, parts, methods, self.machine, cache, self.section, curve)
-            for name, parts in self.entries.items()
+            Entry(n, parts, methods, self.machine.precision, cache, self.section, curve)
+            for n, parts in self.entries.items()
         ]
-        names = [*methods.baselines, *[BEFORE] * curve]
         of = part.protocol.capitalize() if self.half is None else f"{self.half.capitalize()} half"
-        return Section(
-            f"{of}, {part.inner_steps:,} inner steps",
-            entries,
-            {"baselines": names, "rules": [*methods.rules]},
-            {p.capitalize(): p for p in part.probes} if curve else headings(part, PROTOCOLS),
-        )
+        return Section(f"{of}, {part.inner_steps:,} inner steps", entries)
 
 
-def headings(part: HeldOut, protocols: Sequence[str]) -> dict[str, str]:
-    """Names of accuracies by heading; the suite's logistic regression is cross-validated."""
-    return {
-        column(probe.removesuffix("_cv"), protocol).capitalize(): column(probe, protocol)
-        for probe in part.probes
-        for protocol in protocols
-    }
-
-
-def load_suite(config: Path, half: Half, quick: bool = False) -> Suite:
+def load_suite(config: Path, half: Half | None, quick: bool = False) -> Suite:
     """Read one half of the suite from a configuration file; it may have no entries.
 
     The settings of an entry are those of `shared` and its own. An entry whose `dataset` is a list
-    has a part for each.
+    has a part for each. Without a half, entries are those of `held_out`, such as in the
+    configuration of a meta-training.
 
     Raises:
         InvalidInput: when the file is missing or a value is invalid.
     """
-    values = read_values(config, KEYS, quick)
+    values = read_values(config, KEYS if half else None, quick)
     settings: dict[str, list[dict[str, Any]]] = {}
-    for name, own in (values.get(half) or {}).items():
+    for name, own in (values.get(half or "held_out") or {}).items():
         both = {**(values.get("shared") or {}), **(own or {})}
         datasets = both.pop("dataset", "digits")
         parts = datasets if isinstance(datasets, list) else [datasets]
         settings[name] = [{**both, "dataset": part} for part in parts]
     entries = parse(config, dict[str, list[HeldOut]], settings, "datasets") if settings else {}
-    return Suite(entries, Machine.read(config, values), config, _pages(config, values), half)
-
-
-def load_results(config: Path) -> Suite:
-    """Read the held-out data of a configuration, which may be that of a meta-training.
-
-    Raises:
-        InvalidInput: when the file is missing or a value is invalid.
-    """
-    values = read_values(config)
-    model = values.get("model", {})
-    entries = parse(config, dict[str, HeldOut], values.get("held_out"), "held_out")
-    objective = FewShotRidge()
-    if given := model.get("objective"):
-        objective = parse(config, Objective, given, "objective")
-    machine = {
-        "precision": values.get("precision", "float32"),
-        "compile": bool(model.get("compile")),
-        "data_root": values.get("data", {}).get("data_root"),
-    }
-    return Suite(
-        {name: [entry] for name, entry in entries.items()},
-        Machine.read(config, machine),
-        config,
-        _pages(config, values),
-        ridge=ridge_of(objective),
-    )
-
-
-def _pages(config: Path, values: Mapping[str, Any]) -> list[Path]:
-    """Configurations on the page of this one: those that its key `page` names, or itself alone."""
-    named = [config.with_name(name) for name in values.get("page") or []]
-    return named if config.stem in [page.stem for page in named] else [config]
+    objective: Objective = FewShotRidge()
+    if half is None:
+        model = values.get("model", {})
+        values["compile"] = bool(model.get("compile"))
+        values["data_root"] = values.get("data", {}).get("data_root")
+        if given := model.get("objective"):
+            objective = parse(config, Objective, given, "objective")
+    pages = [config.with_name(name) for name in values.get("page") or []]
+    pages = pages if config.stem in [page.stem for page in pages] else [config]
+    machine = Machine.read(config, values)
+    return Suite(entries, machine, config, pages, half, ridge_of(objective))
 
 
 def suite(
@@ -177,20 +160,7 @@ def suite(
     Raises:
         InvalidInput: for an invalid option, rule or file.
     """
-    out = page_path(out, quick)
-    measured = load_suite(config, half, quick)
-    if not measured.entries:
-        raise InvalidInput(f"{config}: expected datasets under {half}")
-    every = [load_suite(page, h, quick) for page in measured.pages for h in get_args(Half)]
-    suites = [s for s in every if s.entries and (s.section == measured.section or _begun(s, out))]
-    command = "\n".join(
-        spell("suite", rules=rules, half=s.half, config=s.config, out=out, quick=quick)
-        for s in suites
-    )
-    title = "The suite: rules beside baselines"
-    about = "Choices are made on the development half."
-    study, parts = _compare("suite", title, command, about, suites, measured, rules, MORE_NAMES)
-    study.run(out, [part.name for part in choose(parts, only)])
+    _compare(SUITE, rules, config, half, out, only, quick=quick)
 
 
 def results(
@@ -215,43 +185,54 @@ def results(
     Raises:
         InvalidInput: for an invalid option, rule or file.
     """
-    out = page_path(out)
-    measured = load_results(config)
-    if precision is not None:
-        measured = replace(measured, machine=measured.machine._replace(precision=precision))
-    every = [measured if p.stem == config.stem else load_results(p) for p in measured.pages]
-    suites = [s for s in every if s is measured or _begun(s, out)]
-    command = "\n".join(
-        spell("results", rules=rules, config=s.config, out=out, precision=s.machine.precision)
-        for s in suites
-    )
-    title, about = "Results on held-out data", "Labels are those of the test split."
-    study, parts = _compare("results", title, command, about, suites, measured, rules, PLAIN)
-    study.run(out, [part.name for part in choose(parts, datasets, "datasets")])
+    _compare(RESULTS, rules, config, None, out, datasets, precision=precision)
 
 
 def _compare(
-    name: str,
-    title: str,
-    command: str,
-    about: str,
-    suites: Sequence[Suite],
-    measured: Suite,
+    kind: Kind,
     rules: Sequence[str],
-    baselines: Sequence[str],
-) -> tuple[Study, list[Entry]]:
-    """The study of the suites on a page, and its parts that are of the measured one."""
-    learners = load_rules(rules, {*baselines, BEFORE}, measured.machine.compile)
-    methods = Methods({name: BASELINES[name] for name in baselines}, learners)
+    config: Path,
+    half: Half | None,
+    out: Path,
+    only: Sequence[str] | None,
+    quick: bool = False,
+    precision: Precision | None = None,
+) -> None:
+    """Measure one suite; its page has all suites that share it, as far as they are measured."""
+    out = page_path(out, quick)
+    measured = load_suite(config, half, quick)
+    if not measured.entries:
+        raise InvalidInput(f"{config}: expected datasets under {half or 'held_out'}")
+    if precision is not None:
+        measured = replace(measured, machine=measured.machine._replace(precision=precision))
+    suites = []
+    for shared in measured.pages:
+        for other in get_args(Half) if half else [None]:
+            loaded = load_suite(shared, other, quick)
+            if loaded.section == measured.section:
+                suites.append(measured)
+            elif loaded.entries and out.with_name(out.stem + loaded.section).is_dir():
+                suites.append(loaded)
+    learners = load_rules(rules, {*kind.baselines, BEFORE}, measured.machine.compile)
+    baselines = {"baselines": {name: BASELINES[name] for name in kind.baselines}}
     cache = DataCache(measured.machine.data_root)
-    sections = [s.on_page(methods, cache) for s in suites]
+    sections = [s.on_page(Methods(baselines, learners, s.ridge), cache) for s in suites]
+    command = "\n".join(
+        spell(
+            kind.command,
+            rules=rules,
+            half=s.half,
+            config=s.config,
+            out=out,
+            quick=quick,
+            precision=None if half else s.machine.precision,
+        )
+        for s in suites
+    )
     precisions = dict.fromkeys(f"{s.machine.precision} ({s.config.stem})" for s in suites)
-    about = f"{about} Hidden states: {', '.join(precisions)}."
+    about = f"{kind.about} Hidden states: {', '.join(precisions)}."
+    page = partial(comparison_page, kind.title, command, sections, about)
     entries = [entry for section in sections for entry in section.entries]
-    page = partial(comparison_page, title, command, sections, about)
     mine = [entry for entry in entries if entry.section == measured.section]
-    return Study(name, entries, page), mine
-
-
-def _begun(suite: Suite, out: Path) -> bool:
-    return out.with_name(out.stem + suite.section).is_dir()
+    chosen = [entry.name for entry in choose(mine, only, kind.only)]
+    Study(kind.command, entries, page).run(out, chosen)

@@ -6,21 +6,20 @@ from typing import get_args
 
 from lit_lul.evaluation.baselines import BASELINES, RANDOM_EMBEDDING, RANDOM_NETWORK
 from lit_lul.evaluation.features import COMPONENTS, DICTIONARY_ROWS, FEATURES, MORE_COMPONENTS
-from lit_lul.report.comparison import Section, comparison_page
-from lit_lul.report.entry import Entry, Methods
+from lit_lul.objectives.few_shot_ridge import FewShotRidge
+from lit_lul.report.comparison import Entry, Methods, Section, comparison_page
 from lit_lul.report.study import DataCache, Study, load_rules, page_path, spell
-from lit_lul.report.suite import Half, headings, load_suite
+from lit_lul.report.suite import Half, load_suite
 from studies.baselines.with_labels import CONFIDENCE, NEIGHBOURS, WITH_LABELS
 from studies.networks.self_supervised import CORRUPTED, SELF_SUPERVISED, STEPS
 
-EVERY = {**BASELINES, **SELF_SUPERVISED, **WITH_LABELS}
-"""All baselines."""
 GROUPS = {
-    "fitted to unlabelled rows": [*FEATURES],
-    "trained by gradients": [*SELF_SUPERVISED],
-    "unlabelled rows and labels together": [*WITH_LABELS],
-    "random networks": [RANDOM_EMBEDDING, RANDOM_NETWORK],
+    "fitted to unlabelled rows": {name: BASELINES[name] for name in FEATURES},
+    "trained by gradients": SELF_SUPERVISED,
+    "unlabelled rows and labels together": WITH_LABELS,
+    "random networks": {name: BASELINES[name] for name in (RANDOM_EMBEDDING, RANDOM_NETWORK)},
 }
+"""All baselines."""
 ABOUT = f"""Settings and draws are those of the [suite](suite.md), from which the rows that it has
 were taken; rules and networks are inductive. All methods get the same unlabelled rows, and the
 labels only for the classifier, except *label spreading* (along a graph of {NEIGHBOURS} nearest
@@ -60,17 +59,17 @@ def baselines(
     out = page_path(out, quick)
     halves = [load_suite(config, half, quick) for half in get_args(Half)]
     machine = halves[0].machine
-    methods = Methods(EVERY, load_rules(rules, EVERY, machine.compile))
+    names = {name for group in GROUPS.values() for name in group}
+    methods = Methods(GROUPS, load_rules(rules, names, machine.compile), FewShotRidge())
     cache = DataCache(machine.data_root)
     entries = [
-        Entry(name, parts, methods, machine, cache)
+        Entry(name, parts, methods, machine.precision, cache)
         for half in halves
         for name, parts in half.entries.items()
     ]
     part = entries[0].parts[0]
-    groups = {**GROUPS, "rules": [*methods.rules]}
     titled = f"{part.labels_per_class} labels per class"
-    section = Section(titled, entries, groups, headings(part, ["inductive"]))
+    section = Section(titled, entries, ["inductive"])
     command = spell("baselines", rules=rules, config=config, out=out, quick=quick)
     title = "Rules beside stronger baselines"
     page = partial(comparison_page, title, command, [section], ABOUT)
