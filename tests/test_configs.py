@@ -98,8 +98,8 @@ def test_every_config_is_under_test() -> None:
         "paper.yaml",
         "released.yaml",
         "small.yaml",
-        "results.yaml",  # test_results.py
-        "results_transductive.yaml",  # test_results.py
+        "results.yaml",  # test_suite.py
+        "results_transductive.yaml",  # test_suite.py
         "figures.yaml",  # test_figures.py
         "tensorboard.yaml",
         "suite.yaml",  # test_suite.py

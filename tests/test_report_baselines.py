@@ -10,7 +10,7 @@ import torch
 from conftest import lit_lul
 from omegaconf import OmegaConf
 from test_configs import CONFIGS
-from test_results import write_rule
+from test_suite import write_rule
 
 from lit_lul.evaluation.baselines import BASELINES, RANDOM_EMBEDDING, Case, measure_baselines
 from lit_lul.evaluation.datasets import digits

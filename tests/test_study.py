@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from conftest import lit_lul
-from test_results import SETTINGS, write_rule
+from test_suite import SETTINGS, write_rule
 
 from lit_lul.errors import InvalidInput
 from lit_lul.evaluation.curve import Curve
@@ -131,7 +131,7 @@ def test_a_spoilt_file_is_named() -> None:
 
 def test_a_table_has_means_first_and_the_best_in_bold() -> None:
     table = Table(["a", "b"], {"good": {"x": [0.5, 0.6], "y": [0.7, None]}, "none": {}})
-    assert table.markdown().splitlines() == [
+    assert str(table).splitlines() == [
         "|  | mean | a | b |",
         "| --- | ---: | ---: | ---: |",
         "| *good* |  |  |  |",
@@ -141,7 +141,7 @@ def test_a_table_has_means_first_and_the_best_in_bold() -> None:
     losses = Table(
         ["a"], {"": {"x": [0.25], "y": ["diverges"]}}, form=".2g", best="low", mean=False
     )
-    assert losses.markdown().splitlines()[2:] == ["| x | **0.25** |", "| y | diverges |"]
+    assert str(losses).splitlines()[2:] == ["| x | **0.25** |", "| y | diverges |"]
 
 
 def test_a_check_is_held_or_not_or_not_resolved() -> None:

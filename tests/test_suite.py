@@ -1,6 +1,7 @@
-"""The suite: its configuration, what one command measures and writes, and mean ranks."""
+"""Rules beside baselines: what `report suite` and `report results` measure, store and write."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,33 +10,35 @@ import pytest
 import torch
 from conftest import lit_lul
 from omegaconf import OmegaConf
-from test_configs import CONFIGS
-from test_results import write_rule
+from test_configs import CONFIGS, HELD_OUT
 
 from lit_lul.errors import InvalidInput
 from lit_lul.evaluation.baselines import measure_baselines, some_baselines
 from lit_lul.evaluation.curve import roll_out_draws
+from lit_lul.evaluation.datasets import digits
 from lit_lul.evaluation.held_out import HeldOut
-from lit_lul.files.theta import load_rule
+from lit_lul.files.theta import load_rule, save_learner
+from lit_lul.learners import UnsupervisedUpdate, UpdateSettings
 from lit_lul.networks import MLPs
 from lit_lul.objectives import FewShotRidge
 from lit_lul.report.comparison import gain, mean_ranks
 from lit_lul.report.rows import Row
-from lit_lul.report.suite import SUITE, load_suite
+from lit_lul.report.suite import RESULTS, SUITE, load_suite
 
+SETTINGS = UpdateSettings(
+    hidden_channels=4, error_channels=3, top_channels=4, embedding_units=6, inner_rate=0.03
+)
 SHARED: dict[str, Any] = {
     "networks": {
         "class_path": "MLPs",
         "init_args": {"hidden_layers": [1, 1], "hidden_units": [5, 5]},
     },
-    "inner_steps": 1,
     "points": 1,
     "batch_size": 6,
-    "probes": ["ridge", "logistic_cv"],
-    "labels_per_class": 3,
-    "tests_per_class": 5,
     "draws": 2,
 }
+OF_SUITE = {"inner_steps": 1, "probes": ["ridge", "logistic_cv"], "labels_per_class": 3}
+OF_RESULTS = {"inner_steps": 2, "probes": ["ridge", "logistic"], "tests_per_class": 20}
 DEVELOPMENT: dict[str, Any] = {
     "wine": {"dataset": "wine"},
     "wine_more": {"dataset": "wine", "classes": 2},
@@ -44,25 +47,42 @@ DEVELOPMENT: dict[str, Any] = {
 }
 
 
+def write_rule(path: Path, seed: int, settings: UpdateSettings = SETTINGS) -> None:
+    torch.manual_seed(seed)
+    save_learner(UnsupervisedUpdate(settings), path)
+
+
+def write_results(**changes: Any) -> None:
+    entry = SHARED | OF_RESULTS
+    entries = {"digits": entry | changes, "again": entry | {"seed": 1, "probes": ["ridge"]}}
+    ridge = {"class_path": "FewShotRidge", "init_args": {"ridge": 0.2}}
+    config = {"held_out": entries, "model": {"objective": ridge}}
+    OmegaConf.save(OmegaConf.create(config), "results.yaml")
+
+
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A working directory with a rule and two configurations; the hub is not asked."""
+    """A working directory with a rule and configurations; the hub is not asked."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     write_rule(Path("mine.safetensors"), seed=5)
-    halves = {"development": DEVELOPMENT, "report": {"tumours": {"dataset": "breast_cancer"}}}
-    quick = {"shared": {"inner_steps": 2}}
-    page = ["suite.yaml", "suite_long.yaml"]
-    config = {"shared": SHARED, **halves, "quick": quick, "page": page}
+    write_results()
+    config = {
+        "shared": SHARED | OF_SUITE | {"tests_per_class": 5},
+        "development": DEVELOPMENT,
+        "report": {"tumours": {"dataset": "breast_cancer"}},
+        "quick": {"shared": {"inner_steps": 2}},
+        "page": ["suite.yaml", "suite_long.yaml"],
+    }
     OmegaConf.save(OmegaConf.create(config), "suite.yaml")
     Path("suite_long.yaml").write_text("base: suite.yaml\nshared: {inner_steps: 3}\n")
 
 
-def suite(*options: str) -> str:
-    """Run the command; the page."""
-    fixed = ["--rules", "mine.safetensors", "--config", "suite.yaml", "--out", "out/suite.md"]
-    lit_lul("report", "suite", *fixed, *options)
-    return Path("out/suite.md").read_text()
+def report(name: str, *options: str) -> str:
+    """Run a command; the page."""
+    words = ["--rules", "mine.safetensors", "--config", f"{name}.yaml", "--out", f"out/{name}.md"]
+    lit_lul("report", name, *words, *options)
+    return Path(f"out/{name}.md").read_text()
 
 
 def rows_of(entry: str) -> dict[str, Any]:
@@ -71,7 +91,7 @@ def rows_of(entry: str) -> dict[str, Any]:
 
 
 def test_the_page_has_all_that_is_measured_and_rows_are_those_of_held_out_evaluation() -> None:
-    page = suite()
+    page = report("suite")
     assert "absent is left out: " in page
     table = page.partition("### Ridge, inductive\n\n")[2].splitlines()
     assert table[0] == "|  | mean | wine | wine+ | both |"
@@ -100,9 +120,9 @@ def test_the_page_has_all_that_is_measured_and_rows_are_those_of_held_out_evalua
 
 @pytest.mark.slow
 def test_halves_and_configurations_share_a_page_and_a_quick_look_has_its_own() -> None:
-    suite("--only", "wine")
-    suite("--half", "report")
-    page = suite("--config", "suite_long.yaml", "--only", "wine")
+    report("suite", "--only", "wine")
+    report("suite", "--half", "report")
+    page = report("suite", "--config", "suite_long.yaml", "--only", "wine")
     for title in (
         "Development half, 1 inner steps",
         "Report half, 1 inner steps",
@@ -112,24 +132,70 @@ def test_halves_and_configurations_share_a_page_and_a_quick_look_has_its_own() -
     assert page.count("python -m lit_lul report suite") == 3
     for file in ("suite/wine", "suite_report/tumours", "suite_long/wine"):
         assert "mine, initial θ" in rows_of(file)
-    suite("--quick", "--only", "wine")
+    report("suite", "--quick", "--only", "wine")
     assert "Development half, 2 inner steps" in Path("out/suite_quick.md").read_text()
     assert [path.name for path in Path("out/suite_quick").glob("*.json")] == ["wine.json"]
 
 
+def test_rows_with_curves_are_of_the_same_draws() -> None:
+    text = report("results", "--datasets", "digits")
+    settings = load_suite(Path("results.yaml"), None)
+    assert settings.ridge == FewShotRidge(ridge=0.2)
+    (entry,), data, rows = settings.entries["digits"], digits(), rows_of("results/digits")
+    assert list(rows) == [*RESULTS.baselines, "mine, initial θ", "mine"]
+    baselines = some_baselines(RESULTS.baselines)
+    found = measure_baselines(settings.ridge, data, entry, 6, baselines)
+    for name, accuracy in found.items():
+        stored = torch.tensor([rows[name]["accuracy"][probe][0] for probe in entry.probes])
+        torch.testing.assert_close(stored, accuracy.float())
+    torch.manual_seed(0)
+    initial = UnsupervisedUpdate(SETTINGS)
+    for name, rule in {"mine": load_rule("mine.safetensors"), "mine, initial θ": initial}.items():
+        accuracy = roll_out_draws(rule, settings.ridge, data, entry, range(2)).accuracy
+        stored = torch.tensor([rows[name]["accuracy"][probe] for probe in entry.probes])
+        torch.testing.assert_close(stored, accuracy.float())
+        assert rows[name]["steps"] == [0, 2]
+    start = torch.tensor(rows["mine"]["accuracy"]["ridge"][0]).mean()
+    assert f"| before the inner loop | {100 * start:.1f} |" in text.replace("**", "")
+    assert "Inductive, 2 inner steps, ridge, mean over 1 datasets: the best trained rule" in text
+    assert "--rules mine.safetensors --config results.yaml --out out/results.md" in text
+    assert "not all of it: again." in text
+    for picture in ("ridge", "logistic", "ranks"):
+        assert Path(f"out/results/{picture}.png").stat().st_size > 1000
+
+
+def test_precision_and_protocol_are_in_the_keys_of_rules() -> None:
+    def keys() -> dict[str, str]:
+        return {name: row["key"] for name, row in rows_of("results/digits").items()}
+
+    report("results", "--datasets", "digits")
+    before = keys()
+    report("results", "--datasets", "digits", "--precision", "bf16")
+    assert {n for n, key in keys().items() if key != before[n]} == {"mine", "mine, initial θ"}
+    write_results(protocol="transductive")
+    text = report("results", "--datasets", "digits")
+    assert not set(before.values()) & set(keys().values())
+    assert "## Transductive, 2 inner steps\n" in text
+
+
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("command", "options", "message"),
     [
-        (["--only", "tumours"], "--only tumours: expected some of wine, wine_more"),
-        (["--config", "odd.yaml"], "odd.yaml: unknown draws"),
-        (["--config", "bad.yaml"], "dataset 'vine': expected one of digits"),
+        ("suite", ["--only", "tumours"], "--only tumours: expected some of wine, wine_more"),
+        ("suite", ["--config", "odd.yaml"], "odd.yaml: unknown draws"),
+        ("suite", ["--config", "bad.yaml"], "dataset 'vine': expected one of digits"),
+        ("results", ["--rules", "mine.safetensors", "sub/other.safetensors"], "embedding units"),
+        ("results", ["--datasets", "mnist"], "--datasets mnist: expected some of digits, again"),
+        ("results", ["--config", "empty.yaml"], "empty.yaml: "),
     ],
 )
-def test_errors_are_one_line(options: list[str], message: str) -> None:
+def test_errors_are_one_line(command: str, options: list[str], message: str) -> None:
     Path("odd.yaml").write_text("draws: 3\n")
     Path("bad.yaml").write_text("development: {wine: {dataset: vine}}\n")
+    Path("empty.yaml").write_text("seed: 0\n")
+    write_rule(Path("sub/other.safetensors"), 5, replace(SETTINGS, embedding_units=7))
     with pytest.raises(InvalidInput) as raised:
-        suite(*options)
+        report(command, *options)
     assert message in str(raised.value)
     assert "\n" not in str(raised.value)
 
@@ -161,15 +227,30 @@ def test_the_suites_that_ship() -> None:
     report = load_suite(CONFIGS / "suite.yaml", "report")
     assert list(short.entries) == list(long.entries)
     assert [s.section for s in (short, long, report)] == ["", "_long", "_report"]
+    judged = {"ylecun/mnist", "zalando-datasets/fashion_mnist", "stanfordnlp/imdb"}
     for suite, steps in ((short, 100), (long, 1000), (report, 100)):
         for part in (part for parts in suite.entries.values() for part in parts):
             assert part.networks == MLPs((4, 4), (128, 128))
             assert (part.inner_steps, part.batch_size) == (steps, 128)
             assert part.probes == ["ridge", "logistic_cv"]
-    judged = {"ylecun/mnist", "zalando-datasets/fashion_mnist", "stanfordnlp/imdb"}
-    for suite, are_judged in ((short, False), (report, True)):
-        for part in (part for parts in suite.entries.values() for part in parts):
             named = part.images or part.text
-            assert (named is not None and named.dataset in judged) == are_judged
+            assert (named is not None and named.dataset in judged) == (suite is report)
     for parts in load_suite(CONFIGS / "suite.yaml", "development", quick=True).entries.values():
         assert {(part.draws, part.inner_steps) for part in parts} == {(2, 2)}
+
+
+def test_the_results_that_ship() -> None:
+    for name, protocol, steps, precision in (
+        ("results.yaml", "inductive", 120, "float32"),
+        ("results_transductive.yaml", "transductive", 240, "bf16"),
+    ):
+        settings = load_suite(CONFIGS / name, None)
+        assert list(settings.entries) == HELD_OUT
+        assert settings.ridge == FewShotRidge()
+        assert settings.machine.precision == precision
+        assert [page.stem for page in settings.pages] == ["results", "results_transductive"]
+        for (entry,) in settings.entries.values():
+            assert entry.networks == MLPs((4, 4), (128, 128))
+            assert (entry.protocol, entry.inner_steps) == (protocol, steps)
+            assert (entry.draws, entry.labels_per_class) == (10, 10)
+            assert entry.probes == ["ridge", "logistic"]

@@ -30,6 +30,9 @@ class Check(NamedTuple):
     held: bool | None
     """Whether it holds; None if the numbers do not tell."""
 
+    def __str__(self) -> str:
+        return f"- **{WORDS[self.held]}**: {self.claim}: {self.numbers}."
+
 
 class Difference(NamedTuple):
     """Points by which one accuracy exceeds another on the same draws."""
@@ -95,8 +98,8 @@ class Table:
     best: str = "high"
     mean: bool = True
 
-    def markdown(self) -> str:
-        """The table."""
+    def __str__(self) -> str:
+        """The table in markdown."""
         groups = {
             group: {name: self._with_mean(cells) for name, cells in methods.items()}
             for group, methods in self.groups.items()
@@ -144,6 +147,16 @@ class Picture(NamedTuple):
     vector: bool = False
     """Whether it is written as SVG too."""
 
+    def write(self, folder: Path) -> str:
+        """Write it into a folder; the markdown that shows it."""
+        for kind, metadata in {"png": None, "svg": {"Date": None}}.items():
+            if kind == "png" or self.vector:
+                path = folder / f"{self.name}.{kind}"
+                with rc_context({"svg.hashsalt": self.name}), replace_file(path) as temporary:
+                    self.figure.savefig(temporary, format=kind, dpi=110, metadata=metadata)
+        caption = f"\n\n*{self.caption}*" if self.caption else ""
+        return f"![{self.caption or self.name}]({folder.name}/{self.name}.png){caption}"
+
 
 Block = str | Table | Picture | Check
 """A part of a section; checks that follow each other make a list."""
@@ -172,13 +185,13 @@ class Page:
     missing: Sequence[str] = ()
 
     def write(self, out: Path) -> None:
-        """Write the markdown, and the pictures into the folder of the same name.
-
-        Raises:
-            InvalidInput: when a file cannot be written.
-        """
+        """Write the markdown, and the pictures into the folder of the same name."""
         folder = out.with_suffix("")
-        parts = [f"# {self.title}", self.finding, self._tally(), *_texts(self.summary, folder)]
+        every = [*self.summary, *(block for blocks in self.sections.values() for block in blocks)]
+        counts = Counter(WORDS[block.held] for block in every if isinstance(block, Check))
+        said = ", ".join(f"{counts[word]} {word}" for word in WORDS.values() if counts[word])
+        tally = f"Claims: {said}." if said else ""
+        parts = [f"# {self.title}", self.finding, tally, *_texts(self.summary, folder)]
         for heading, blocks in self.sections.items():
             parts += [f"## {heading}", *_texts(blocks, folder)]
         parts += ["## How it is measured", f"```sh\n{self.command}\n```", self.method]
@@ -186,40 +199,13 @@ class Page:
         with replace_file(out) as temporary:
             temporary.write_text("\n\n".join(part for part in parts if part) + "\n")
 
-    def _tally(self) -> str:
-        blocks = [block for section in self.sections.values() for block in section]
-        checks = [block for block in [*self.summary, *blocks] if isinstance(block, Check)]
-        counts = Counter(WORDS[check.held] for check in checks)
-        said = ", ".join(f"{counts[word]} {word}" for word in WORDS.values() if counts[word])
-        return f"Claims: {said}." if said else ""
-
 
 def _texts(blocks: Sequence[Block], folder: Path) -> list[str]:
-    """Markdown of blocks; writes the pictures."""
-    texts = []
+    """Markdown of blocks, checks that follow each other in one list; writes the pictures."""
+    texts: list[str] = []
     for kind, alike in groupby(blocks, key=type):
-        if kind is Check:
-            texts.append("\n".join(_line(block) for block in alike if isinstance(block, Check)))
-            continue
-        for block in alike:
-            if isinstance(block, Picture):
-                texts.append(_written(block, folder))
-            elif isinstance(block, Table):
-                texts.append(block.markdown())
-            else:
-                texts.append(str(block))
+        found = [
+            block.write(folder) if isinstance(block, Picture) else str(block) for block in alike
+        ]
+        texts += ["\n".join(found)] if kind is Check else found
     return texts
-
-
-def _line(check: Check) -> str:
-    return f"- **{WORDS[check.held]}**: {check.claim}: {check.numbers}."
-
-
-def _written(picture: Picture, folder: Path) -> str:
-    for kind, metadata in {"png": None, "svg": {"Date": None}}.items():
-        if kind == "png" or picture.vector:
-            path = folder / f"{picture.name}.{kind}"
-            with rc_context({"svg.hashsalt": picture.name}), replace_file(path) as temporary:
-                picture.figure.savefig(temporary, format=kind, dpi=110, metadata=metadata)
-    caption = f"\n\n*{picture.caption}*" if picture.caption else ""
-    return f"![{picture.caption or picture.name}]({folder.name}/{picture.name}.png){caption}"

@@ -2,30 +2,17 @@
 
 A study is a command such as `report suite`. It reads a configuration, makes a `Study`, and runs it:
 
-    def tiny(rules: list[str], only: list[str] | None = None,
-             config: Path = Path("configs/tiny.yaml"), out: Path = Path("docs/tiny.md"),
-             quick: bool = False) -> None:
-        out = page_path(out, quick)
-        values = read_values(config, {"datasets", *MACHINE}, quick)      # merges `base` and `quick`
-        datasets = parse(config, dict[str, HeldOut], values["datasets"]) # checks types
-        machine = Machine.read(config, values)                           # precision, compile, data
-        learners = load_rules(rules, compiled=machine.compile)           # "NAME, initial θ", "NAME"
-        command = spell("tiny", rules=rules, config=config, out=out, quick=quick)
-        parts = [MyPart(name, entry, learners, machine) for name, entry in datasets.items()]
-        Study("tiny", parts, lambda rows: my_page(command, rows)).run(out, only)
+    out = page_path(out, quick)
+    values = read_values(config, {"datasets", *MACHINE}, quick)      # merges `base` and `quick`
+    datasets = parse(config, dict[str, HeldOut], values["datasets"]) # checks types
+    machine = Machine.read(config, values)                           # precision, compile, data
+    learners = load_rules(rules, compiled=machine.compile)           # "NAME, initial θ", "NAME"
+    command = spell("tiny", rules=rules, config=config, out=out, quick=quick)
+    parts = [MyPart(name, entry, learners, machine) for name, entry in datasets.items()]
+    Study("tiny", parts, lambda rows: my_page(command, rows)).run(out, only)
 
-- `Part`: one JSON file of rows, with `name`, `kind` (`Row` or `Numbers`), `groups` (other names for
-  `--only`), `measurements()` and `protocol()`. `measurements()` may raise `InvalidInput` when they
-  are not known, such as without a run; then the part is left out, with the reason on the page.
-- `Measurement(name, key, seconds, measure)`: one row. `measure` may raise `InvalidInput` when its
-  data are missing. A row is measured only when no row with its key is stored.
-- `Study(name, parts, page)`: `page` gets `{part: {measurement: row}}`, all that is stored with its
-  key, and returns a `Page`; what is missing is added to it. `run` measures what is missing, stores
-  each row at once, tells the time left, and rewrites the page after each part and when interrupted.
-- `lit_lul.report.rows`: `Row`, `Numbers`, `RowFile`, `digest`, `rule_key`, `autocast`, `DEVICE`.
-- `lit_lul.report.page`: `Page`, `Table`, `Picture`, `Check`, `Difference`, `difference`, `every`,
-  `percent`.
-- `lit_lul.report.plots`: `lines` and `bars`.
+A row is measured only when no row with its key is stored. What cannot be measured, such as without
+its data, is left out, with the reason on the page.
 """
 
 import shlex
@@ -55,7 +42,6 @@ from lit_lul.report.page import Page
 from lit_lul.report.rows import DEVICE, Precision, R, RowFile
 
 T = TypeVar("T")
-AUTO = "auto"
 MACHINE = ("precision", "compile", "data_root")
 """Keys of a configuration that `Machine` reads."""
 INITIAL_SEED = 0
@@ -97,22 +83,14 @@ class Part(ABC, Generic[R]):
 
     @abstractmethod
     def measurements(self) -> Sequence[Measurement[R]]:
-        """Everything that is measured, in order.
-
-        Raises:
-            InvalidInput: when that is not known, such as without θ.
-        """
+        """Everything that is measured, in order; `InvalidInput` when not known, as without θ."""
 
     @abstractmethod
     def protocol(self) -> object:
         """How it is measured, in JSON values, for readers of the file."""
 
     def file(self, out: Path) -> RowFile[R]:
-        """The stored rows, in the folder of the page's name.
-
-        Raises:
-            InvalidInput: when the file cannot be read.
-        """
+        """The stored rows, in the folder of the page's name."""
         return RowFile(self.name, out.with_suffix("") / f"{self.name}.json", self.kind)
 
 
@@ -175,9 +153,8 @@ class Study:
             if len(rows[part.name]) < len(keys) and part.name not in reasons:
                 unmeasured.append(part.name)
         missing = [f"{n} is left out: {'; '.join(why)}." for n, why in reasons.items()]
-        missing += [f"Not measured yet, or not all of it: {', '.join(unmeasured)}."] * bool(
-            unmeasured
-        )
+        if unmeasured:
+            missing.append(f"Not measured yet, or not all of it: {', '.join(unmeasured)}.")
         page = self.page(rows)
         replace(page, missing=[*page.missing, *missing]).write(out)
 
@@ -220,11 +197,7 @@ def time_left(total: float, console: Console) -> Callable[[str, float], None]:
 
 
 def page_path(out: Path, quick: bool = False) -> Path:
-    """The page of a report, with a name of its own for a quick look, which may have it already.
-
-    Raises:
-        InvalidInput: for a name that does not end in `.md`.
-    """
+    """The page of a report, with a name of its own for a quick look, which may have it already."""
     if out.suffix != ".md":
         raise InvalidInput(f"--out {out}: expected a name that ends in .md")
     return out.with_stem(f"{out.stem.removesuffix(QUICK)}{QUICK}") if quick else out
@@ -250,9 +223,6 @@ def read_values(
         config: the file, or the name of a configuration that ships.
         keys: top-level keys that are known, besides `quick`; None for any.
         quick: whether the values under `quick` are merged over the others.
-
-    Raises:
-        InvalidInput: when the file is missing or not a configuration, or has an unknown key.
     """
     try:
         values: Any = OmegaConf.to_container(load_config(config), resolve=True)
@@ -268,17 +238,7 @@ def read_values(
 
 
 def parse(config: Path, kind: Any, values: Any, name: str = "settings") -> Any:
-    """Values as a type: a dataclass, or such as `dict[str, HeldOut]`.
-
-    Args:
-        config: the file, for errors.
-        kind: the type.
-        values: plain values.
-        name: what they are, for errors.
-
-    Raises:
-        InvalidInput: when a value is invalid.
-    """
+    """Plain values as a type, such as `dict[str, HeldOut]`; errors tell the file and the name."""
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument(f"--{name}", type=kind, required=True)
     try:
@@ -299,15 +259,11 @@ class Machine(NamedTuple):
 
     @classmethod
     def read(cls, config: Path, values: Mapping[str, Any]) -> "Machine":
-        """Read the keys `MACHINE`; without them float32, and not compiled.
-
-        Raises:
-            InvalidInput: for another value.
-        """
+        """Read the keys `MACHINE`; without them float32, and not compiled."""
         precision, compiled = values.get("precision", "float32"), values.get("compile", False)
-        if precision == AUTO:
+        if precision == "auto":
             precision = "bf16" if has_native_bf16(DEVICE) else "float32"
-        if compiled == AUTO:
+        if compiled == "auto":
             compiled = has_compiler()
         if precision not in get_args(Precision):
             raise InvalidInput(f"{config}: precision {precision}: expected auto, float32 or bf16")
@@ -325,10 +281,6 @@ def load_rules(
         names: shipped rules or files of θ.
         taken: names of the study's other methods.
         compiled: whether they use compiled norms.
-
-    Raises:
-        InvalidInput: for a file that is missing or invalid or of a learner from labels, two of the
-            same name, or different embedding widths.
     """
     rules = {Path(name).stem: load_rule(name) for name in names}
     every = {
@@ -359,28 +311,23 @@ def initial_theta(rule: Learner) -> Learner:
 
 
 class DataCache:
-    """Held-out data, of which the last few stay in memory; one that is missing is tried once."""
+    """Held-out data, of which the last few stay in memory; data that are missing are tried once."""
 
     def __init__(self, data_root: str | None) -> None:
         self._root = data_root
-        self._kept: dict[str, HeldOutData | InvalidInput] = {}
+        self._kept: dict[str, HeldOutData] = {}
+        self._missing: dict[str, InvalidInput] = {}
 
     def load(self, held_out: HeldOut) -> HeldOutData:
-        """The data of an entry.
-
-        Raises:
-            InvalidInput: when they are missing or invalid.
-        """
+        """The data of an entry; `InvalidInput` when they are missing or invalid."""
         key = str(held_out.describe())
-        if key not in self._kept:
-            try:
-                self._kept[key] = held_out.load(self._root)
-            except InvalidInput as error:
-                self._kept[key] = error
-        found = self._kept[key] = self._kept.pop(key)  # the last that was used
-        loaded = [k for k, data in self._kept.items() if isinstance(data, HeldOutData)]
-        for old in loaded[:-KEPT]:
-            del self._kept[old]
-        if isinstance(found, InvalidInput):
-            raise found
-        return found
+        if key in self._missing:
+            raise self._missing[key]
+        try:
+            data = self._kept.pop(key, None) or held_out.load(self._root)
+        except InvalidInput as error:
+            self._missing[key] = error
+            raise
+        kept = [*self._kept.items(), (key, data)]  # the last that was used is last
+        self._kept = dict(kept[-KEPT:])
+        return data
