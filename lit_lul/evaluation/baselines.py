@@ -35,11 +35,7 @@ class Case:
     embedding_units: int
 
     def draws(self) -> Draws:
-        """The T draws, on the CPU.
-
-        Raises:
-            InvalidInput: when a class has too few examples.
-        """
+        """The T draws, on the CPU; `InvalidInput` when a class has too few examples."""
         return Draws(self.data, self.held_out, range(self.held_out.draws), torch.empty(0))
 
     def probe(self, features: tuple[Tensor, Tensor]) -> Tensor:

@@ -84,10 +84,13 @@ def roll_out_draws(
             params = learner.parameters_of(state)
             support_u, query_u = embed_labelled(held_out.protocol, ridge, network, params, draws)
             accuracy.append(probe(held_out.probes, ridge, draws, support_u, query_u))
-    original_order = draws.permutation[0].argsort()
+    fields = None
+    if isinstance(network, RowNetwork):
+        original_order = draws.permutation[0].argsort()
+        fields = network.receptive_fields(params)[0, original_order].cpu()
     return Rollouts(
         torch.stack(accuracy, dim=1),
-        _fields(network, params, original_order),
+        fields,
         query_u[0].cpu(),
         draws.query_labels[0],
     )
@@ -105,10 +108,3 @@ def embed_labelled(
     statistics = None if rows is None else network.statistics(params, rows)
     support_u, query_u = ridge.embed(network, params, draws.labelled, statistics)
     return support_u[0], query_u[0]
-
-
-def _fields(network: Network, params: Params, order: Tensor) -> Tensor | None:
-    """Receptive fields of the first of T networks, inputs in an order."""
-    if not isinstance(network, RowNetwork):
-        return None
-    return network.receptive_fields(params)[0, order].cpu()

@@ -94,11 +94,7 @@ class HeldOut(Checked):
         return tuple(sorted(steps))
 
     def network_of(self, learner: Learner, inputs: int) -> Network:
-        """The network that a learner trains on rows of so many inputs.
-
-        Raises:
-            InvalidInput: if it can train none of this size.
-        """
+        """The network that a learner trains on rows of so many inputs; `InvalidInput` if none."""
         return learner.network_for(self.networks.at(0.5, inputs, learner.embedding_units))
 
     def describe(self) -> dict[str, Any]:
@@ -108,11 +104,7 @@ class HeldOut(Checked):
         return values
 
     def load(self, data_root: str | None) -> HeldOutData:
-        """Load the data; `data_root` is searched first.
-
-        Raises:
-            InvalidInput: when they are missing or invalid.
-        """
+        """Load the data; `data_root` is searched first. `InvalidInput` when they are invalid."""
         data = self._load(data_root)
         if self.classes is None and self.unlabelled_classes == "all":
             return data

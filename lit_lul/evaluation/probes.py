@@ -58,15 +58,11 @@ def probe(
 
 def _ridge(ridge: FewShotRidge, draws: Draws, support_u: Tensor, query_u: Tensor) -> Tensor:
     # in double precision: many features of few rows make ill-conditioned equations
-    labelled = map_tensors(_double, draws.labelled)
+    labelled = map_tensors(lambda x: x.double() if x.is_floating_point() else x, draws.labelled)
     score = ridge.score(support_u[None].double(), query_u[None].double(), labelled)
     accuracy = score.accuracy.cpu()
     of_first_class = (draws.query_labels == 0).double().mean(-1)
     return torch.where(accuracy.isnan(), of_first_class, accuracy)
-
-
-def _double(tensor: Tensor) -> Tensor:
-    return tensor.double() if tensor.is_floating_point() else tensor
 
 
 def _logistic(_: FewShotRidge, draws: Draws, support_u: Tensor, query_u: Tensor) -> Tensor:

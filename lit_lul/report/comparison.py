@@ -12,7 +12,7 @@ from scipy.stats import rankdata, t
 from torch import Tensor
 
 from lit_lul.evaluation.baselines import Baseline, Case
-from lit_lul.evaluation.curve import Curve, embed_labelled
+from lit_lul.evaluation.curve import embed_labelled
 from lit_lul.evaluation.draws import Draws
 from lit_lul.evaluation.features import CENTROIDS, COMPONENTS, JOINED_NORM
 from lit_lul.evaluation.held_out import HeldOut, Protocol, describe
@@ -146,14 +146,12 @@ class Entry(Part[Row]):
                 named[name if self.curve else f"{name}, {protocol}"] = values
         return Row(key, list(steps), named)
 
-    def _protocols(self, part: HeldOut) -> tuple[Protocol, ...]:
-        return (part.protocol,) if self.curve else PROTOCOLS
-
     def _baseline(
         self, baseline: Baseline, part: HeldOut, data: HeldOutData
     ) -> dict[Protocol, Tensor]:
         case = Case(data, part, self.methods.ridge, self.methods.embedding_units)
-        return dict.fromkeys(self._protocols(part), baseline.accuracy(case).unsqueeze(1))
+        protocols = [part.protocol] if self.curve else PROTOCOLS
+        return dict.fromkeys(protocols, baseline.accuracy(case).unsqueeze(1))
 
     def _roll_out(
         self, rule: Learner, steps: Sequence[int], part: HeldOut, data: HeldOutData
@@ -161,7 +159,8 @@ class Entry(Part[Row]):
         """Train networks with a rule on all draws, and probe them."""
         draws = Draws(data, part, range(part.draws), next(rule.parameters()))
         network = part.network_of(rule, data.x.shape[1])
-        accuracy: dict[Protocol, list[Tensor]] = {p: [] for p in self._protocols(part)}
+        protocols = [part.protocol] if self.curve else PROTOCOLS
+        accuracy: dict[Protocol, list[Tensor]] = {protocol: [] for protocol in protocols}
         with torch.no_grad(), autocast(self.precision):
             start = draws.start(rule, network)
             for _, state in rollout(rule, network, start, draws.minibatch, steps):
@@ -225,12 +224,7 @@ def comparison_page(
 ) -> Page:
     """The page: for each section a table per kind of accuracy, and what meta-training gains.
 
-    Args:
-        title: heading.
-        command: the commands that measure it.
-        sections: its sections; the finding and the picture are of the first.
-        about: how it is measured, what is special of this study.
-        rows: stored rows, by entry and method.
+    The finding and the picture are of the first section; `about` follows how all are measured.
     """
     shown: dict[str, list[Block]] = {}
     for section in sections:
@@ -291,7 +285,10 @@ def _blocks(section: Section, measured: Measured) -> list[Block]:
             continue
         blocks += [f"### {heading}", accuracy_table(probed, section.groups, key)]
         if section.entries[0].curve:
-            curves = {n: _curves(rows, key) for n, rows in probed.items()}
+            curves = {
+                label: {name: row.curve(key) for name, row in rows.items() if name != BEFORE}
+                for label, rows in probed.items()
+            }
             figure = lines(curves, "inner steps", "few-shot accuracy")
             blocks.append(Picture(f"{key}{section.entries[0].section}", figure))
     cells = {
@@ -303,10 +300,6 @@ def _blocks(section: Section, measured: Measured) -> list[Block]:
         table = Table([*section.headings], {"": cells}, best="", mean=False)
         blocks += ["### Trained minus initial θ", GAINS, table]
     return blocks
-
-
-def _curves(rows: Mapping[str, Row], key: str) -> dict[str, Curve]:
-    return {name: row.curve(key) for name, row in rows.items() if name != BEFORE}
 
 
 def accuracy_table(measured: Measured, groups: Mapping[str, Sequence[str]], key: str) -> Table:
