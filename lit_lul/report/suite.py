@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 from lit_lul.errors import InvalidInput
-from lit_lul.evaluation.baselines import BASELINES, RANDOM_EMBEDDING, RANDOM_NETWORK
+from lit_lul.evaluation.baselines import RANDOM_EMBEDDING, RANDOM_NETWORK, some_baselines
 from lit_lul.evaluation.held_out import HeldOut
 from lit_lul.evaluation.probes import ridge_of
 from lit_lul.objectives.few_shot_ridge import FewShotRidge
@@ -214,7 +214,7 @@ def _compare(
             elif loaded.entries and out.with_name(out.stem + loaded.section).is_dir():
                 suites.append(loaded)
     learners = load_rules(rules, {*kind.baselines, BEFORE}, measured.machine.compile)
-    baselines = {"baselines": {name: BASELINES[name] for name in kind.baselines}}
+    baselines = {"baselines": some_baselines(kind.baselines)}
     cache = DataCache(measured.machine.data_root)
     sections = [s.on_page(Methods(baselines, learners, s.ridge), cache) for s in suites]
     command = "\n".join(
