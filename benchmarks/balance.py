@@ -19,10 +19,9 @@ from rich.console import Console
 from rich.table import Table
 from sampling import instantiate, truncation_of, unroll_seconds
 
-from lit_lul.tasks.balance import Stratum
 from lit_lul.tasks.plan import Plan
 from lit_lul.tasks.source import Seeds
-from lit_lul.tasks.stream import TaskStream
+from lit_lul.tasks.stream import Stratum, TaskStream
 from lit_lul.training.datamodule import TaskDataModule
 from lit_lul.training.module import MetaLightningModule
 
@@ -74,7 +73,7 @@ def correlation(module: MetaLightningModule, data: TaskDataModule, count: int) -
     seconds, costs = [], []
     stream = stream_of(data, count, independent=True)
     for plan, steps in truncations(stream, 1, count + WARM_UP, independent=True):
-        seconds.append(unroll_seconds(module, truncation_of(plan, data.sizes.tasks)))
+        seconds.append(unroll_seconds(module, truncation_of(plan)))
         costs.append(cost(plan, steps))
     return float(np.corrcoef(seconds[WARM_UP:], costs[WARM_UP:])[0, 1])
 

@@ -27,12 +27,12 @@ from rich.table import Table
 from sampling import instantiate, truncation_of
 from torch import Tensor
 
+from lit_lul.devices import keep_freed_memory
 from lit_lul.errors import InvalidInput
 from lit_lul.estimators.estimator import Truncation, seeded
 from lit_lul.estimators.truncated_backprop import unroll
 from lit_lul.learners import State
 from lit_lul.tasks.source import Seeds
-from lit_lul.training.allocator import keep_freed_memory
 from lit_lul.training.checkpoints import AtomicCheckpointIO
 from lit_lul.training.datamodule import TaskDataModule
 from lit_lul.training.module import MetaLightningModule
@@ -75,7 +75,7 @@ class Gradients:
         rng = np.random.default_rng(cohort)
         family = self.stream.sample_family(self.stream.strata[cohort], rng)
         plan = self.stream.plan(cohort, family, steps, Seeds([cohort, TASKS], [cohort, purpose]))
-        return truncation_of(plan, self.data.sizes.tasks)
+        return truncation_of(plan)
 
     def advance(self, cohort: int) -> State:
         """The state of a cohort; ages are evenly spread up to the first problem length."""

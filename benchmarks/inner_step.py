@@ -29,9 +29,9 @@ from measure import (
 from rich.console import Console
 from rich.table import Table
 
+from lit_lul.devices import keep_freed_memory
 from lit_lul.learners import UpdateSettings
 from lit_lul.networks import MLP
-from lit_lul.training.allocator import keep_freed_memory
 
 QUICK_START = Case("quick start", MLP((64, 32, 32)), tasks=8, batch_size=32)
 SMALL = Case("small", MLP((196, 64, 64, 32)), tasks=4, batch_size=64)

@@ -21,13 +21,12 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
+from lit_lul.devices import keep_freed_memory
 from lit_lul.estimators import TruncatedBackprop, Truncation
 from lit_lul.learners import MAML, Batch, MAMLSettings
 from lit_lul.networks import ConvNet
 from lit_lul.networks.mlp import BATCH_NORM_EPS
 from lit_lul.objectives import CrossEntropy, Labelled
-from lit_lul.training.allocator import keep_freed_memory
-from lit_lul.training.truncations import Repeated
 
 WAYS, QUERIES, SIDE, STEPS, RATE = 5, 15, 14, 5, 0.1
 Gradient = Callable[[], list[Tensor]]
@@ -112,7 +111,7 @@ class Episodes:
 def ours(learner: MAML, episodes: Episodes) -> Gradient:
     """All tasks at once, as in meta-training."""
     labelled, estimator = episodes.labelled, TruncatedBackprop(recompute=False)
-    batches = Repeated(STEPS, Batch(labelled.support_x[0], labelled.support_y[0]))
+    batches = [Batch(labelled.support_x[0], labelled.support_y[0])] * STEPS
     tasks = labelled.support_x.shape[1]
     truncation = Truncation(learner.network, tasks, batches, labelled, 0, 0)
     initial = list(learner.initial.values())

@@ -22,7 +22,7 @@ from lit_lul.files.configs import load_config
 from lit_lul.tasks.plan import Plan
 from lit_lul.training.datamodule import TaskDataModule
 from lit_lul.training.module import MetaLightningModule
-from lit_lul.training.truncations import realise
+from lit_lul.training.truncations import Needs, realise
 
 WARM_UP, COUNTED = 3, 15
 DEVICE = torch.device("cpu")
@@ -39,9 +39,9 @@ def instantiate(config: Path) -> tuple[MetaLightningModule, TaskDataModule]:
     return made.model, made.data
 
 
-def truncation_of(plan: Plan, tasks: int) -> Truncation:
+def truncation_of(plan: Plan) -> Truncation:
     """The tensors of a plan, with the inputs of all inner steps."""
-    truncation = realise(plan.to(DEVICE), DEVICE, torch.float32, tasks).truncation
+    truncation = realise(plan.to(DEVICE), Needs(DEVICE, torch.float32)).truncation
     return Truncation(**vars(truncation) | {"batches": list(truncation.batches)})
 
 
@@ -67,7 +67,7 @@ def main() -> None:
     sampling, unrolling = [], []
     for _ in range(WARM_UP + COUNTED):
         start = time.perf_counter()
-        truncation = truncation_of(next(plans), data.sizes.tasks)
+        truncation = truncation_of(next(plans))
         made = time.perf_counter()
         sampling.append(made - start)
         unrolling.append(unroll_seconds(module, truncation))

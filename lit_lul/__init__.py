@@ -16,36 +16,32 @@ from lit_lul.learners import (
     ANIL,
     MAML,
     Batch,
-    CompetitiveRule,
-    CompetitiveSettings,
-    HebbianRule,
-    HebbianSettings,
-    LayeredHebbianRule,
     Learner,
+    LocalRule,
+    LocalSettings,
     LSTMOptimizer,
     LSTMSettings,
     MetaSGD,
+    PrototypeRule,
+    PrototypeSettings,
     PrototypicalNetwork,
     UnsupervisedUpdate,
     UpdateSettings,
 )
-from lit_lul.networks import MLP, CompetitiveNetwork, ConvNet, MLPs
+from lit_lul.networks import MLP, CompetitiveNetwork, CompetitiveNetworks, ConvNet, MLPs
 from lit_lul.objectives import FewShotRidge
 
 if TYPE_CHECKING:
-    from lit_lul.apply.transformer import RuleTransformer
-    from lit_lul.apply.transformer_file import load_transformer, save_transformer
+    from lit_lul.apply.transformer import RuleTransformer, load_transformer, save_transformer
 else:
 
     def __getattr__(name: str) -> object:
         """Import what needs scikit-learn, which takes as long as torch, when it is first used."""
-        if name == "RuleTransformer":
-            from lit_lul.apply import transformer as module
-        elif name in ("load_transformer", "save_transformer"):
-            from lit_lul.apply import transformer_file as module
-        else:
+        if name not in ("RuleTransformer", "load_transformer", "save_transformer"):
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(module, name)
+        from lit_lul.apply import transformer
+
+        return getattr(transformer, name)
 
 
 __all__ = [
@@ -55,19 +51,19 @@ __all__ = [
     "Applied",
     "Batch",
     "CompetitiveNetwork",
-    "CompetitiveRule",
-    "CompetitiveSettings",
+    "CompetitiveNetworks",
     "ConvNet",
     "FewShotRidge",
-    "HebbianRule",
-    "HebbianSettings",
     "InvalidInput",
     "LSTMOptimizer",
     "LSTMSettings",
-    "LayeredHebbianRule",
     "Learner",
+    "LocalRule",
+    "LocalSettings",
     "MLPs",
     "MetaSGD",
+    "PrototypeRule",
+    "PrototypeSettings",
     "PrototypicalNetwork",
     "RuleTransformer",
     "UnsupervisedUpdate",

@@ -15,7 +15,7 @@ from rich.console import Console
 from torch.distributed import DistError
 
 from lit_lul.apply.predict import predict
-from lit_lul.devices import has_compiler
+from lit_lul.devices import check_precision, fast_precision, has_compiler, keep_freed_memory
 from lit_lul.errors import InvalidInput
 from lit_lul.evaluation.held_out import HeldOut
 from lit_lul.files.configs import with_bases
@@ -25,7 +25,6 @@ from lit_lul.learners import LEARNERS
 from lit_lul.parser_errors import reason_of, root_cause
 from lit_lul.report.command import report
 from lit_lul.sweep import sweep
-from lit_lul.training.allocator import keep_freed_memory
 from lit_lul.training.checkpoints import (
     AtomicCheckpointIO,
     RunCheckpoint,
@@ -34,13 +33,17 @@ from lit_lul.training.checkpoints import (
 )
 from lit_lul.training.datamodule import TaskDataModule
 from lit_lul.training.held_out_curve import HeldOutCurve
-from lit_lul.training.loggers import RunConfig, check_installed
+from lit_lul.training.loggers import (
+    LAST,
+    OuterStepProgressBar,
+    RunConfig,
+    check_installed,
+    claim_version,
+    last_run,
+)
 from lit_lul.training.module import MetaLightningModule
-from lit_lul.training.precisions import check_precision, fast_precision
 from lit_lul.training.preemption import StopOnSignal
-from lit_lul.training.progress import OuterStepProgressBar
 from lit_lul.training.rule_card import RuleCard
-from lit_lul.training.run_folders import LAST, claim_version, last_run
 from lit_lul.training.wandb_logger import keep_run_ids
 
 CSV = "lit_lul.training.loggers.RunCSVLogger"
@@ -203,7 +206,7 @@ class LitLulCLI(LightningCLI):
         path = self.config_init[self.subcommand].start_from
         start = [] if path is None else [StartFrom(path)]
         bar = [] if config.enable_progress_bar is False else [OuterStepProgressBar()]
-        self.card = RuleCard(self.curves, self.source)
+        self.card = RuleCard(self.curves, self.datamodule.datasets, self.source)
         own = [StopOnSignal(), *bar, *self.curves, self.card]
         config.callbacks = [*start, *(config.callbacks or []), *own]
         trainer = super().instantiate_trainer(**kwargs)

@@ -1,13 +1,14 @@
 """Settings that leave parts of the method out: what each changes, and that the rest stays."""
 
 from dataclasses import asdict, replace
+from functools import partial
 
 import pytest
 import torch
 
 from lit_lul.evaluation.held_out import HeldOut, describe
 from lit_lul.learners import Batch, UnsupervisedUpdate, UpdateSettings
-from lit_lul.learners.metz.updates import PlaneSum
+from lit_lul.learners.metz.equations import weight_update
 from lit_lul.networks import MLP, MLPs
 from lit_lul.objectives import FewShotRidge, Labelled
 
@@ -52,11 +53,12 @@ def test_without_the_update_norm_updates_grow_with_their_planes() -> None:
     for factor in (100.0, 10_000.0):
         for norm in ("none", "receptive_field"):
             settings = replace(SMALL, update_norm=norm, growth=0.0, planes=["zero_order"])
-            planes = PlaneSum(
-                settings, torch.ones(1), None, rows(2, 5, 7), rows(2, 5, 9), rows(2, 7, 9)
+            plane = factor * rows(2, 5, 7).roll(1, -1)
+            update = weight_update(
+                *(settings, torch.ones(1), None, rows(2, 5, 7), rows(2, 5, 9), rows(2, 7, 9)),
+                {"zero_order": partial(torch.clone, plane)},
             )
-            planes.add("zero_order", factor * rows(2, 5, 7).roll(1, -1))
-            sizes.append(float(planes.update().square().mean().sqrt()))
+            sizes.append(float(update.square().mean().sqrt()))
     assert sizes[2] == pytest.approx(100 * sizes[0], rel=1e-3)
     assert sizes[1] < 1.01
     assert sizes[3] < 1.01

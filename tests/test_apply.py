@@ -1,5 +1,6 @@
 """A learner applied to rows: what is computed, what rows of their own get, what is refused."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,8 +8,18 @@ import pytest
 import torch
 
 from lit_lul import Applied, apply_rule, load_rule
+from lit_lul.apply.rule import write_applied
 from lit_lul.errors import InvalidInput
-from lit_lul.learners import HebbianRule, HebbianSettings, UnsupervisedUpdate, UpdateSettings
+from lit_lul.files.phi import load_phi
+from lit_lul.learners import (
+    Learner,
+    LocalRule,
+    LocalSettings,
+    PrototypeRule,
+    PrototypeSettings,
+    UnsupervisedUpdate,
+    UpdateSettings,
+)
 from lit_lul.networks import MLP
 from lit_lul.trees import tensors_of
 
@@ -74,11 +85,34 @@ def test_rows_of_another_kind_are_refused(shape: tuple[int, ...]) -> None:
 
 
 def test_another_learner_is_applied_likewise() -> None:
-    rule = HebbianRule(HebbianSettings(embedding_units=6))
+    rule = LocalRule(LocalSettings(embedding_units=6))
     first, again = apply_to_rows(rule=rule), apply_to_rows(rule=rule)
     assert first.embeddings.shape == (13, 6)
     assert torch.equal(first.embeddings, again.embeddings)
     assert not torch.allclose(first.embeddings, apply_to_rows(0, rule=rule).embeddings)
+
+
+@pytest.mark.parametrize(
+    ("rule", "width"),
+    [
+        (LocalRule(LocalSettings(6)), 6),
+        (LocalRule(LocalSettings(6, gains=[1.0, 2.0, 3.0, 4.0])), 7 + 5 + 6),
+        (PrototypeRule(PrototypeSettings(6)), 6 + 2 + 2),
+    ],
+    ids=["top", "all", "prototypes"],
+)
+def test_applied_rows_can_be_stored_and_embedded_again(
+    rule: Learner, width: int, tmp_path: Path
+) -> None:
+    applied = apply_to_rows(rule=rule)
+    assert applied.embeddings.shape == (13, width)
+    _, phi = write_applied(applied, tmp_path)
+    network, params, statistics = load_phi(phi)
+    assert network == applied.network
+    x = torch.from_numpy(ROWS)[None]
+    torch.testing.assert_close(network.embed(params, x, statistics)[0], applied.embeddings)
+    if width == 7 + 5 + 6:  # columns of the inputs are in their own order
+        torch.testing.assert_close(applied.embeddings[:, :7], x[0] * 7**-0.5)
 
 
 def test_no_steps_leave_the_first_phi() -> None:

@@ -16,13 +16,12 @@ from real_data import real_data
 from lit_lul.errors import InvalidInput
 from lit_lul.files.configs import load_config, with_bases
 from lit_lul.files.theta import load_learner
-from lit_lul.learners import LEARNERS, HebbianRule, LSTMOptimizer, UpdateSettings
+from lit_lul.learners import LEARNERS, LocalRule, LSTMOptimizer, UpdateSettings
 from lit_lul.learners.metz import PAPER
 from lit_lul.objectives import FewShotRidge
 from lit_lul.objectives.few_shot_ridge import PAPER as PAPER_OBJECTIVE
 from lit_lul.tasks.glyph_tasks import SPECIAL
-from lit_lul.tasks.lengths import ProblemLength
-from lit_lul.tasks.weights import weight_at
+from lit_lul.tasks.schedules import ProblemLength, weight_at
 from lit_lul.training.datamodule import TaskDataModule
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -50,7 +49,6 @@ SMALLER = [
     "--data.validation_steps=1",
 ]
 SMALLER_CURVE = {
-    "networks": {"init_args": {"hidden_units": [4, 4]}},
     "inner_steps": 1,
     "batch_size": 8,
     "draws": 2,
@@ -66,10 +64,13 @@ IN_COLOUR = "--data.sources.imagenet.images.grey=false"
 
 def run(config: str, held_out: dict[str, Any], run_folder: Path, *options: str) -> Path:
     """Fit a configuration with changes, and with fewer and smaller steps; its folder."""
-    curves = {name: SMALLER_CURVE | changes for name, changes in held_out.items()}
+    of_mlps, own = "hidden_units", "prototypes" if config == "competitive.yaml" else "hidden_units"
+    small = {"networks": {"init_args": {own: [4, 4]}}}
+    curves = {name: SMALLER_CURVE | small | changes for name, changes in held_out.items()}
     smaller = OmegaConf.create({"base": str(CONFIGS / config), "held_out": curves})
     OmegaConf.save(smaller, "smaller.yaml")  # faster than options
-    lit_lul("fit", "--config=smaller.yaml", *SMALLER, *options)
+    options = (*(option.replace(of_mlps, own) for option in SMALLER), *options)
+    lit_lul("fit", "--config=smaller.yaml", *options)
     return run_folder / "runs" / config.removesuffix(".yaml") / "version_0"
 
 
@@ -120,7 +121,7 @@ def test_quickstart(run_folder: Path) -> None:
 
 def test_hebbian(run_folder: Path) -> None:
     folder = run("hebbian.yaml", {"digits": {}}, run_folder)
-    assert isinstance(load_learner(folder / "checkpoints" / "theta.safetensors"), HebbianRule)
+    assert isinstance(load_learner(folder / "checkpoints" / "theta.safetensors"), LocalRule)
 
 
 @pytest.mark.parametrize("config", ["broad.yaml", "layered.yaml", "competitive.yaml"])

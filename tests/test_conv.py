@@ -69,9 +69,9 @@ def test_a_configuration_names_one_network() -> None:
     assert ConvNets(channels=3, image_channels=2).at(0.9, 98, 4) == COLOUR
     assert LinearHeadMLPs([5, 4]).at(0.1, 6, 3) == LinearHeadMLP((6, 5, 4, 3))
     assert ConvNet(196, 5, channels=16).cost > ConvNet(196, 5, channels=8).cost
-    with pytest.raises(InvalidInput, match="ConvNet with 195 inputs: expected 1 × side × side"):
+    with pytest.raises(InvalidInput, match=r"inputs must be 1 × side × side, .* got 195"):
         ConvNets().at(0.5, 195, 5)
-    with pytest.raises(InvalidInput, match="ConvNet channels 0"):
+    with pytest.raises(InvalidInput, match="channels must be at least 1, got 0"):
         ConvNets(channels=0)
-    with pytest.raises(InvalidInput, match=r"MLP sizes \[1, 0, 1\]"):
+    with pytest.raises(InvalidInput, match="hidden_units must be at least 1, got 0"):
         LinearHeadMLPs([0])

@@ -13,7 +13,7 @@ from poisoned_fit import forked, poisoned_step
 
 from lit_lul.errors import InvalidInput
 from lit_lul.training.module import MetaLightningModule
-from lit_lul.training.rank_state import redistribute
+from lit_lul.training.ranks import redistribute
 
 OPTIONS = [
     *("fit", "--config", "tiny.yaml"),

@@ -27,10 +27,12 @@ from torch import Tensor
 from lit_lul.errors import InvalidInput
 from lit_lul.estimators import Estimator, Outcome
 from lit_lul.files.theta import load_learner, stored_settings
-from lit_lul.learners import LEARNERS
+from lit_lul.learners import LEARNERS, TERMS, LocalRule
 from lit_lul.learners.learner import Learner, register
 from lit_lul.networks import MLP
 from lit_lul.objectives import Labelled, Score
+
+KINDS = ["local", "term", "rule", "network", "objective", "estimator", "noise", "zoom", "source"]
 
 
 @pytest.fixture
@@ -42,7 +44,7 @@ def test_the_page_is_files_and_commands() -> None:
     assert len(re.findall(r"^```(?:python|yaml)", PAGE, re.M)) == len(FILES)
     assert {name for name in FILES if name.endswith(".yaml")} == {
         f"my_{kind}.yaml"  # each has a test here
-        for kind in ("rule", "network", "objective", "estimator", "noise", "zoom", "source")
+        for kind in KINDS
     }
     assert all(len(text.splitlines()) <= 60 for text in FILES.values())
     used = {word for command in COMMANDS for word in shlex.split(command)}
@@ -50,7 +52,23 @@ def test_the_page_is_files_and_commands() -> None:
         if name.endswith(".yaml"):
             assert name in used
             modules = re.findall(r"class_path: (\w+)\.\w+$", text, re.M)
-            assert modules and all(f"{module}.py" in FILES for module in modules)
+            assert modules or name == "my_local.yaml"  # which needs no code
+            assert all(f"{module}.py" in FILES for module in modules)
+
+
+def test_local_rule_and_term(folder: Path) -> None:
+    for name, terms in (("my_local", ["hebb", "decay"]), ("my_term", ["hebb", "oja"])):
+        theta = fit(f"{name}.yaml", "--held_out={}") / "checkpoints" / "theta.safetensors"
+        rule = load_learner(theta)
+        assert isinstance(rule, LocalRule) and [*rule.settings.populations["all"]] == terms
+        initial = LocalRule(rule.settings).coefficients["all"]
+        assert (rule.coefficients["all"] != initial).all()
+    del TERMS["oja"]  # as where nothing imports my_term
+    with pytest.raises(
+        InvalidInput, match="population all: unknown oja, expected some of"
+    ) as raised:
+        load_learner(theta)
+    assert "\n" not in str(raised.value)
 
 
 def test_learner(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -104,8 +122,8 @@ def test_what_is_wrong_with_a_name_is_one_line(
 def test_network(folder: Path) -> None:
     fitted = fit("my_network.yaml", *SMALLER_CURVE)
     checkpoint = torch.load(fitted / "checkpoints" / "last.ckpt", weights_only=True)
-    used = "LayerNormMLPs(hidden_layers=(1, 2), hidden_units=(24, 40), activation='relu')"
-    assert checkpoint["cohort_settings"]["data.networks"] == used
+    used = "LayerNormMLPs(hidden_layers=(1, 2), hidden_units=(24, 40), activation='relu', "
+    assert checkpoint["cohort_settings"]["data.networks"].startswith(used)
     assert '"class": "LayerNormMLPs"' in checkpoint["callbacks"]["HeldOutCurve:digits"]["held_out"]
     network = importlib.import_module("my_network").LayerNormMLPs((1, 1), (4, 4)).at(0.5, 5, 3)
     assert network.sizes == (5, 4, 3) and network != MLP((5, 4, 3))

@@ -10,7 +10,7 @@ from lit_lul.estimators.truncated_backprop import TruncatedBackprop
 from lit_lul.learners.learner import Batch
 from lit_lul.learners.metz import UnsupervisedUpdate
 from lit_lul.learners.metz.algorithm import UpdateState
-from lit_lul.learners.metz.updates import PlaneSum
+from lit_lul.learners.metz.planes import PLANES, Signals, scale_receptive_fields
 from lit_lul.objectives.few_shot_ridge import FewShotRidge
 from lit_lul.trees import tensors_of
 
@@ -54,17 +54,12 @@ def test_first_step() -> None:
         low_rank = rule.readouts.products(
             rule.readouts.below(h[layer - 1]), rule.readouts.above(h[layer])[0]
         )
-        planes = PlaneSum(
-            rule.settings,
-            rule.merge,
-            rule.merge_bias,
-            state["params"]["weights"][layer - 1],
-            activations.x[layer - 1].mT,
-            activations.x[layer].mT,
-        )
+        w = scale_receptive_fields(state["params"]["weights"][layer - 1])
+        v, u = activations.x[layer - 1].mT, activations.x[layer].mT
+        signals = Signals(w, v, u, rule.settings.hebb, rule.settings.signed_squares)
         for name in rule.settings.plane_names:
             product = low_rank[name]() if name in low_rank else None
-            agree(planes.plane(name, product), f"planes/{layer}/{name}")
+            agree(PLANES[name](signals, product), f"planes/{layer}/{name}")
         agree(update.weights[layer - 1], f"delta_W/{layer}")
         agree(update.biases[layer - 1], f"delta_b/{layer}")
 

@@ -17,21 +17,21 @@ from torch import Tensor
 from lit_lul.estimators import PersistentES, TruncatedBackprop
 from lit_lul.estimators.estimator import Estimator
 from lit_lul.learners import (
-    CompetitiveRule,
-    HebbianRule,
-    HebbianSettings,
     Learner,
+    LocalRule,
+    LocalSettings,
+    PrototypeRule,
     UnsupervisedUpdate,
 )
 from lit_lul.learners.metz import UpdateSettings
 from lit_lul.networks import MLPs
 from lit_lul.objectives import FewShotRidge
 from lit_lul.tasks import GlyphTasks, TaskSource
-from lit_lul.tasks.lengths import ProblemLength, UnrollLength
+from lit_lul.tasks.schedules import ProblemLength, UnrollLength
 from lit_lul.tasks.sizes import Sizes
 from lit_lul.tasks.stream import TaskStream
 from lit_lul.tasks.transforms import Permutation
-from lit_lul.training.truncations import CohortTruncation, realise
+from lit_lul.training.truncations import CohortTruncation, Needs, realise
 from lit_lul.trees import tensors_of, to_device
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -45,9 +45,9 @@ def make_learner(name: str) -> Learner:
     """A learner by name, the same every time."""
     torch.manual_seed(0)
     if name == "hebbian":
-        return HebbianRule(HebbianSettings())
+        return LocalRule(LocalSettings())
     if name == "competitive":
-        return CompetitiveRule()
+        return PrototypeRule()
     return UnsupervisedUpdate(UpdateSettings(**SMALL, inner_rate=0.03))
 
 
@@ -58,7 +58,7 @@ def truncations(count: int, device: torch.device, dtype: torch.dtype) -> list[Co
     lengths = UnrollLength((3, 3), (3, 3), 1), ProblemLength(90, 90, 1, 0)
     sources: list[TaskSource] = [source]
     stream = TaskStream(sources, MLPs((1, 1), (12, 12)), sizes, *lengths, 32, seed=0)
-    return [realise(plan.to(device), device, dtype, 2) for plan in islice(stream, count)]
+    return [realise(plan.to(device), Needs(device, dtype)) for plan in islice(stream, count)]
 
 
 def start(learner: Learner, batch: CohortTruncation, device: torch.device) -> Any:

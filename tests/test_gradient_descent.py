@@ -29,7 +29,6 @@ from lit_lul.learners import (
 )
 from lit_lul.networks.mlp import BATCH_NORM_EPS
 from lit_lul.objectives import CrossEntropy, Labelled, Prototypes
-from lit_lul.training.truncations import Repeated
 from lit_lul.trees import tensors_of
 
 TASKS, CLASSES, SHOTS, SIDE, STEPS, RATE = 2, 3, 2, 6, 3, 0.3
@@ -69,7 +68,7 @@ def truncation(learner: LearnedStart, steps: int = STEPS) -> Truncation:
 
     columns = torch.ones(TASKS, CLASSES, dtype=torch.bool)
     labelled = Labelled(images(), y, images(), y, columns, columns)
-    batches = Repeated(steps, Batch(labelled.support_x[0], y[0]))
+    batches = [Batch(labelled.support_x[0], y[0])] * steps
     return Truncation(learner.network, TASKS, batches, labelled, 0, 0)
 
 
@@ -289,11 +288,13 @@ def test_what_cannot_be_is_named() -> None:
     with pytest.raises(InvalidInput, match="MAML: expected batches with targets"):
         learner.step(learner.network, learner.start(learner.network, 1, torch.Generator()),
                      Batch(torch.rand(1, 4, SIDE**2, dtype=torch.float64)))  # fmt: skip
-    with pytest.raises(InvalidInput, match="network 'MLP': expected one of ConvNet, LinearHeadMLP"):
+    with pytest.raises(InvalidInput, match=r"network must be one of ConvNet, .*, got 'MLP'"):
         MAMLSettings(network="MLP")  # type: ignore[arg-type]
-    with pytest.raises(InvalidInput, match=r"inner_rate 0\.0"):
+    with pytest.raises(InvalidInput, match=r"inner_rate must be above 0, got 0\.0"):
         MAMLSettings(inner_rate=0.0)
-    with pytest.raises(InvalidInput, match="loss 'hinge'"):
+    with pytest.raises(
+        InvalidInput, match="loss must be one of cross_entropy, squared_error, got 'hinge'"
+    ):
         MAMLSettings(loss="hinge")  # type: ignore[arg-type]
     given = truncation(learner)
     carry = TruncatedBackprop()(learner, CrossEntropy(), None, given).carry

@@ -10,8 +10,7 @@ from datasets import ClassLabel
 from image_folders import NAME, dataset_root, source, write, write_class_list, write_pictures
 from PIL import Image
 
-from lit_lul.data.class_lists import read_class_list, shipped_lists
-from lit_lul.data.image_datasets import ImageSource, load_images
+from lit_lul.data.image_datasets import ImageSource, load_images, read_class_list, shipped_lists
 from lit_lul.errors import InvalidInput
 
 WNIDS = ["n01443537", "n01774750", "n02056570", "n12267677"]

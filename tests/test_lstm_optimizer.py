@@ -14,7 +14,7 @@ from lit_lul import LSTMOptimizer, LSTMSettings, load_rule, save_learner
 from lit_lul.apply.optim import Learned
 from lit_lul.errors import InvalidInput
 from lit_lul.estimators import TruncatedBackprop, Truncation
-from lit_lul.learners import Batch, HebbianRule
+from lit_lul.learners import Batch, LocalRule
 from lit_lul.learners.lstm_optimizer import log_and_sign
 from lit_lul.networks import Linear
 from lit_lul.objectives import SquaredError
@@ -22,7 +22,7 @@ from lit_lul.tasks.plan import Plan
 from lit_lul.tasks.quadratic_tasks import QuadraticFunctions
 from lit_lul.tasks.sizes import ProblemSizes
 from lit_lul.tasks.source import Seeds
-from lit_lul.training.truncations import realise
+from lit_lul.training.truncations import Needs, realise
 
 TASKS, DIMENSIONS, STEPS = 3, 4, 5
 SOURCE = QuadraticFunctions("quadratics", [DIMENSIONS], 1.0)
@@ -39,9 +39,8 @@ def make_learner(**settings: Any) -> LSTMOptimizer:
 def truncation(number: int = 0) -> Truncation:
     """One truncation of the same three quadratics, in float64."""
     content = SOURCE.plan(SOURCE.families[0], STEPS, SIZES, Seeds([7], [7, number]))
-    plan = Plan(0, number == 0, 0, Linear(DIMENSIONS, 1), 0, SOURCE, content, 3, 4)
-    device = torch.device("cpu")
-    return realise(plan, device, torch.float64, TASKS, learns_from="labelled").truncation
+    plan = Plan(0, number == 0, 0, Linear(DIMENSIONS, 1), TASKS, 0, SOURCE, content, 3, 4)
+    return realise(plan, Needs(torch.device("cpu"), torch.float64, "labelled")).truncation
 
 
 def by_hand(learner: LSTMOptimizer, carry: Any, problem: Truncation) -> Tensor:
@@ -129,7 +128,10 @@ def test_labels_are_needed() -> None:
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"loss": "hinge"}, "loss 'hinge'"), ({"layers": 0}, "layers 0: expected a positive number")],
+    [
+        ({"loss": "hinge"}, "loss must be one of"),
+        ({"layers": 0}, "layers must be at least 1, got 0"),
+    ],
 )
 def test_invalid_settings_are_named(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
@@ -204,10 +206,10 @@ def test_groups_have_factors_of_their_own() -> None:
 
 def test_only_learned_optimizers_are_taken_and_they_are_no_rules(tmp_path: Path) -> None:
     parameters = [nn.Parameter(torch.zeros(2))]
-    for name, learner in {"rule": HebbianRule(), "optimizer": make_learner().float()}.items():
+    for name, learner in {"rule": LocalRule(), "optimizer": make_learner().float()}.items():
         save_learner(learner, tmp_path / f"{name}.safetensors")
     Learned(parameters, tmp_path / "optimizer.safetensors")
-    with pytest.raises(InvalidInput, match="holds θ of HebbianRule, expected one of LSTMOptimizer"):
+    with pytest.raises(InvalidInput, match="holds θ of LocalRule, expected one of LSTMOptimizer"):
         Learned(parameters, tmp_path / "rule.safetensors")
     with pytest.raises(InvalidInput, match=r"LSTMOptimizer learns from labels.* small"):
         load_rule(tmp_path / "optimizer.safetensors")

@@ -14,14 +14,12 @@ from lit_lul.learners import UnsupervisedUpdate, UpdateSettings
 from lit_lul.networks import MLPs
 from lit_lul.objectives.objective import Score
 from lit_lul.tasks.glyph_tasks import GlyphTasks
-from lit_lul.tasks.lengths import ProblemLength, Rounds, UnrollLength
+from lit_lul.tasks.schedules import ProblemLength, Rounds, UnrollLength, WeightSchedule
 from lit_lul.tasks.sizes import Sizes
-from lit_lul.tasks.weights import WeightSchedule
 from lit_lul.training.datamodule import TaskDataModule
-from lit_lul.training.gradient_sum import GradientSum
-from lit_lul.training.mean_theta import MeanTheta
+from lit_lul.training.metrics import Throughput
 from lit_lul.training.module import MetaLightningModule
-from lit_lul.training.throughput import Throughput
+from lit_lul.training.outer_step import GradientSum, MeanTheta
 from lit_lul.trees import map_tensors, tensors_of
 
 
@@ -41,12 +39,13 @@ class Recorder(MetaLightningModule):
         if batch_idx in self.broken:
             truncation = batch.truncation
             start = self.learner.start(truncation.network, truncation.tasks, torch.Generator())
-            self.cohorts[batch.cohort] = map_tensors(lambda t: t * torch.nan, start)
-            batch = batch._replace(fresh=False)
-        self.seen.append((batch.cohort, batch.cohort in self.cohorts and not batch.fresh))
+            self.cohorts[batch.plan.cohort] = map_tensors(lambda t: t * torch.nan, start)
+            batch.plan.fresh = False
+        cohort = batch.plan.cohort
+        self.seen.append((cohort, cohort in self.cohorts and not batch.plan.fresh))
         if self.trainer.global_step == len(self.families):
             self.families.append([])
-        self.families[-1].append(self._data.families[batch.family])
+        self.families[-1].append(self._data.families[batch.plan.family])
         super().training_step(batch, batch_idx)
 
     def clip_gradients(self, *args: Any) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lit_lul.evaluation.held_out import HeldOut, Protocol
 from lit_lul.evaluation.small_tables import digits
-from lit_lul.networks.mlps import MLPs
+from lit_lul.networks.mlp import MLPs
 from lit_lul.objectives import FewShotRidge
 from lit_lul.tasks.glyph_tasks import GlyphTasks
 from studies.networks.prototypical import Classes, nearest_mean, train_prototypical

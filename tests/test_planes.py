@@ -130,13 +130,13 @@ class Largest(TorchDispatchMode):
         return result
 
 
-@pytest.mark.parametrize("form", [{}, PAPER])
-def test_planes_do_not_exist_at_once(form: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("form", "updates"), [({}, 1), (PAPER, 2)])
+def test_planes_do_not_exist_at_once(form: dict[str, Any], updates: int) -> None:
     rule, wide = make_rule(**form), MLP((5, 200, 200, 3))
     state = rule.start(wide, 1, torch.Generator().manual_seed(0))
     with torch.no_grad(), Largest() as largest:
         rule.step(wide, state, Batch(torch.rand(1, 2, 5, dtype=torch.float64)))
-    assert largest.elements == 200 * 200, "one weight matrix"
+    assert largest.elements == updates * 200 * 200, "W, or W and V"
 
 
 def test_a_start_is_the_networks_own_and_the_generator_decides_it() -> None:
@@ -213,8 +213,8 @@ def test_a_network_that_does_not_fit_is_named(network: Network, message: str) ->
         ({"planes": ["hebb", "oja"]}, "oja"),
         ({"planes": ["hebb", "hebb"]}, "planes"),
         ({"planes": []}, "planes"),
-        ({"hidden_channels": 0}, "hidden_channels 0"),
-        ({"hebb": "products"}, "hebb 'products': expected one of covariance, correlation"),
+        ({"hidden_channels": 0}, r"^UpdateSettings\.hidden_channels must be at least 1, got 0$"),
+        ({"hebb": "products"}, "hebb must be one of covariance, correlation, got 'products'"),
     ],
 )
 def test_bad_settings_are_named(settings: dict[str, Any], message: str) -> None:

@@ -8,7 +8,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from lit_lul.data.glyphs import load_glyphs
-from lit_lul.data.topics import TopicModel
+from lit_lul.data.text import TopicModel
 from lit_lul.errors import InvalidInput
 from lit_lul.evaluation.held_out import HeldOut
 from lit_lul.evaluation.held_out_glyphs import glyphs

@@ -17,7 +17,7 @@ from lit_lul.evaluation.curve import roll_out_draws
 from lit_lul.evaluation.held_out import HeldOut
 from lit_lul.evaluation.small_tables import digits
 from lit_lul.files.theta import load_rule, save_learner
-from lit_lul.learners import HebbianRule, HebbianSettings, UnsupervisedUpdate, UpdateSettings
+from lit_lul.learners import LocalRule, LocalSettings, UnsupervisedUpdate, UpdateSettings
 from lit_lul.networks import MLPs
 from lit_lul.objectives import FewShotRidge
 from lit_lul.report import result_rows
@@ -141,7 +141,7 @@ def test_rules_of_other_settings_have_untrained_rules_of_their_own() -> None:
     write_rule(Path("wide.safetensors"), seed=7, settings=replace(SETTINGS, hidden_channels=5))
     report("--datasets", "digits", rules=("mine.safetensors", "twin.safetensors"))
     assert list(rows_of("digits"))[len(BASELINES) :] == ["untrained rule", "mine", "twin"]
-    save_learner(HebbianRule(HebbianSettings(embedding_units=6)), Path("hebbian.safetensors"))
+    save_learner(LocalRule(LocalSettings(embedding_units=6)), Path("hebbian.safetensors"))
     names = list(load_learners(["mine.safetensors", "hebbian.safetensors"], []))
     assert names == ["untrained rule", "untrained rule (hebbian)", "mine", "hebbian"]
     names = list(load_learners(["mine.safetensors", "twin.safetensors", "wide.safetensors"], []))

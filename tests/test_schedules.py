@@ -5,8 +5,15 @@ import pytest
 import torch
 
 from lit_lul.errors import InvalidInput
-from lit_lul.tasks.lengths import ProblemLength, Rounds, UnrollLength
-from lit_lul.tasks.weights import THE_END, WeightSchedule, is_drawn, weight_at
+from lit_lul.tasks.schedules import (
+    THE_END,
+    ProblemLength,
+    Rounds,
+    UnrollLength,
+    WeightSchedule,
+    is_drawn,
+    weight_at,
+)
 from lit_lul.training.schedules import PiecewiseConstantLR
 
 RNG = np.random.default_rng

@@ -17,8 +17,9 @@ from conftest import lit_lul, log_folder, metrics, same_theta, wait_for_step
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 
 from lit_lul.errors import InvalidInput
+from lit_lul.training.loggers import SHOWN
 from lit_lul.training.module import MetaLightningModule
-from lit_lul.training.progress import SHOWN
+from lit_lul.training.preemption import stop_signal
 
 OPTIONS = [
     *("fit", "--config", "tiny.yaml"),
@@ -43,7 +44,7 @@ def stop(number: signal.Signals, outer_step: int, environment: dict[str, str]) -
     step = MetaLightningModule.training_step
 
     def interrupted(self: MetaLightningModule, batch: Any, batch_idx: int) -> None:
-        if self.trainer.global_step == outer_step - 1 and not self.stop_signal:
+        if self.trainer.global_step == outer_step - 1 and not stop_signal(self.trainer):
             signal.raise_signal(number)
         step(self, batch, batch_idx)
 

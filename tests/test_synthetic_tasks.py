@@ -5,13 +5,13 @@ import pytest
 import torch
 
 from lit_lul.data.prior import World, draw_world
-from lit_lul.data.prior.difficulty import is_useful
 from lit_lul.data.prior.maps import MAPS
+from lit_lul.data.prior.world import is_useful
 from lit_lul.errors import InvalidInput
 from lit_lul.tasks import SyntheticTasks
+from lit_lul.tasks.class_tasks import draw_members
 from lit_lul.tasks.sizes import ProblemSizes, Sizes
 from lit_lul.tasks.source import Seeds
-from lit_lul.tasks.unlabelled import draw_members
 
 CPU = torch.device("cpu")
 SEEDS = Seeds([0, 1], [0, 2])

@@ -13,22 +13,21 @@ from lit_lul.data.image_set import ImageSet
 from lit_lul.errors import InvalidInput
 from lit_lul.learners.learner import LearnsFrom
 from lit_lul.networks import MLP, MLPs
-from lit_lul.tasks.balance import strata
 from lit_lul.tasks.class_tasks import ClassTasks, distinct
 from lit_lul.tasks.glyph_tasks import GlyphTasks
-from lit_lul.tasks.lengths import ProblemLength, Rounds, UnrollLength
 from lit_lul.tasks.plan import Plan
+from lit_lul.tasks.schedules import ProblemLength, Rounds, UnrollLength, Weight, WeightSchedule
 from lit_lul.tasks.sizes import Sizes
 from lit_lul.tasks.source import STEPS_AT_ONCE, Seeds, Source, TaskSource
-from lit_lul.tasks.stream import TaskStream
+from lit_lul.tasks.stream import TaskStream, strata
 from lit_lul.tasks.synthetic_tasks import SyntheticTasks
 from lit_lul.tasks.transforms import ExampleMask, Inversion, Permutation, Placement
-from lit_lul.tasks.weights import Weight, WeightSchedule
 from lit_lul.training.datamodule import TaskDataModule
-from lit_lul.training.truncations import realise
+from lit_lul.training.truncations import Needs, realise
 from lit_lul.trees import tensors_of
 
 SIDE = 6
+CPU = torch.device("cpu")
 SIZES = Sizes(cohorts=3, tasks=4, batch_size=7, labels_per_class=3, draws=2)
 PROBLEM = SIZES.sample(np.random.default_rng(0))
 
@@ -281,13 +280,12 @@ def test_learners_see_the_batches_that_they_learn_from(images: ImageSet) -> None
     source = ClassTasks("grey", images, range(8), [3], 1.0, [])
     plan = Plan(
         content=source.plan(source.families[0], 4, one, Seeds([0, 1], [0, 2])),
-        source=source, cohort=0, fresh=True, age=0, network=MLP((SIDE**2, 5)), family=0,
+        source=source, cohort=0, fresh=True, age=0, network=MLP((SIDE**2, 5)), tasks=4, family=0,
         start_seed=0, noise_seed=0,
     )  # fmt: skip
-    unlabelled, labelled, support = (
-        realise(plan, torch.device("cpu"), torch.float64, 4, learns_from=what).truncation
-        for what in get_args(LearnsFrom)
-    )
+    unlabelled, labelled, support = truncations = [
+        realise(plan, Needs(CPU, torch.float64, what)).truncation for what in get_args(LearnsFrom)
+    ]
     members = plan.content["members"]
     assert [batch.y for batch in unlabelled.batches] == [None] * 4
     for batch, plain, classes in zip(labelled.batches, unlabelled.batches, members, strict=True):
@@ -297,6 +295,13 @@ def test_learners_see_the_batches_that_they_learn_from(images: ImageSet) -> None
     for batch in support.batches:
         assert batch.y is not None and torch.equal(batch.x, support.labelled.support_x[0])
         assert torch.equal(batch.y, support.labelled.support_y[0])
+    for truncation in truncations:
+        floating = [
+            (name, tensor.dtype)
+            for name, tensor in tensors_of([list(truncation.batches), truncation.labelled])
+            if tensor.is_floating_point()
+        ]
+        assert {dtype for _, dtype in floating} == {torch.float64}, floating
 
 
 @pytest.mark.parametrize("queries", [None, 1, 5])
@@ -329,7 +334,7 @@ def test_problems_without_inner_steps_are_always_new(images: ImageSet) -> None:
 def test_support_examples_of_several_draws_are_refused(images: ImageSet) -> None:
     (plan,) = plans(make_stream(images), 1)
     with pytest.raises(InvalidInput, match=r"data.sizes.draws 2: .* expects 1"):
-        realise(plan, torch.device("cpu"), torch.float32, 4, learns_from="support")
+        realise(plan, Needs(CPU, torch.float32, "support"))
 
 
 def test_one_more_transform_changes_no_other_draw(images: ImageSet) -> None:

@@ -23,7 +23,7 @@ from lit_lul.files.theta import (
     save_learner,
     stored_settings,
 )
-from lit_lul.learners import HebbianRule, HebbianSettings, Learner
+from lit_lul.learners import Learner, LocalRule, LocalSettings
 from lit_lul.learners.metz import PAPER, UnsupervisedUpdate, UpdateSettings
 from lit_lul.networks.mlp import MLP
 from lit_lul.trees import tensors_of
@@ -52,7 +52,7 @@ def rewritten(path: Path, **metadata: Any) -> Path:
         UnsupervisedUpdate(SMALL),
         UnsupervisedUpdate(replace(SMALL, **PAPER)),
         UnsupervisedUpdate(replace(SMALL, planes=["rbf", "hebb"], growth=0.2)),
-        HebbianRule(HebbianSettings(embedding_units=7, inner_rate=0.5)),
+        LocalRule(LocalSettings(embedding_units=7, inner_rate=0.5)),
     ],
 )
 def test_a_learner_comes_back_from_its_file_alone(learner: Learner, tmp_path: Path) -> None:
@@ -104,16 +104,22 @@ def test_settings_that_a_file_lacks_take_the_value_they_had(
     ("metadata", "message"),
     [
         ({"settings": json.dumps({"growth": 0.1, "gain": 2, "tilt": 3})}, "setting gain, tilt of"),
-        ({"settings": json.dumps({"hidden_channels": 0})}, "hidden_channels 0"),
-        ({"settings": json.dumps({"hidden_channels": None})}, "invalid settings"),
-        ({"settings": json.dumps({"hidden_stack": None})}, "hidden_stack None"),
-        ({"settings": json.dumps({"error_norm": "row"})}, "error_norm 'row'"),
+        (
+            {"settings": json.dumps({"hidden_channels": 0})},
+            "hidden_channels must be at least 1, got 0",
+        ),
+        ({"settings": json.dumps({"hidden_channels": None})}, "must be an integer, got None"),
+        ({"settings": json.dumps({"hidden_stack": None})}, "hidden_stack must be one of"),
+        (
+            {"settings": json.dumps({"error_norm": "row"})},
+            "error_norm must be one of tensor, unit, got 'row'",
+        ),
         ({"settings": "{"}, "expected class and settings"),
         ({"settings": "3"}, "expected class and settings"),
         ({"settings": None}, "expected class and settings"),
         ({"class": None}, "expected class and settings"),
-        ({"class": "os.system"}, "unknown learner os.system, .*HebbianRule, .*UnsupervisedUpdate"),
-        ({"class": "HebbianRule"}, "unknown setting hidden_channels"),
+        ({"class": "os.system"}, "unknown learner os.system, .*LocalRule, .*UnsupervisedUpdate"),
+        ({"class": "LocalRule"}, "unknown setting hidden_channels"),
         ({"format": "lit_lul phi 2"}, "format 'lit_lul learner'"),
         ({"format_version": "3"}, "format version 3, .* pip install --upgrade lit-lul$"),
         ({"format_version": "2b"}, "format version 2b, expected 1 to 2$"),
@@ -134,9 +140,9 @@ def test_what_a_file_cannot_mean_is_one_line(
 @pytest.mark.parametrize(
     ("stored", "configured"),
     [
-        (("HebbianRule", {"inner_rate": 0.1}), ("HebbianRule", {})),
-        (("HebbianRule", {"inner_rate": 0.1}), ("HebbianRule", {"inner_rate": 0.1})),
-        (("HebbianRule", {}), ("HebbianRule", {"inner_rate": 0.1})),
+        (("LocalRule", {"inner_rate": 0.1}), ("LocalRule", {})),
+        (("LocalRule", {"inner_rate": 0.1}), ("LocalRule", {"inner_rate": 0.1})),
+        (("LocalRule", {}), ("LocalRule", {"inner_rate": 0.1})),
         (
             ("UnsupervisedUpdate", {"planes": ["hebb", "rbf"]}),
             ("UnsupervisedUpdate", {"planes": ("hebb", "rbf")}),
@@ -156,14 +162,14 @@ def test_what_agrees_with_the_stored_settings(stored: Stored, configured: Stored
             "theta: made with growth 0.25, but the configuration says growth 5.0",
         ),
         (
-            ("HebbianRule", {}),
-            ("HebbianRule", {"inner_rate": 0.5}),
+            ("LocalRule", {}),
+            ("LocalRule", {"inner_rate": 0.5}),
             "theta: made with inner_rate 0.1, but the configuration says inner_rate 0.5",
         ),
         (
-            ("HebbianRule", {}),
+            ("LocalRule", {}),
             ("UnsupervisedUpdate", {}),
-            "theta: holds θ of HebbianRule, but the configuration has UnsupervisedUpdate",
+            "theta: holds θ of LocalRule, but the configuration has UnsupervisedUpdate",
         ),
     ],
 )

@@ -26,13 +26,13 @@ from conftest import (
 )
 from omegaconf import OmegaConf
 
+from lit_lul.devices import check_precision
 from lit_lul.errors import InvalidInput
 from lit_lul.estimators.truncated_backprop import flatten
 from lit_lul.files.theta import load_learner, stored_settings
 from lit_lul.learners import UnsupervisedUpdate, UpdateSettings
+from lit_lul.training.loggers import claim_version
 from lit_lul.training.module import MetaLightningModule
-from lit_lul.training.precisions import check_precision
-from lit_lul.training.run_folders import claim_version
 from lit_lul.trees import tensors_of
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -134,7 +134,7 @@ def test_weights_are_numbers_or_schedules(run_folder: Path) -> None:
 
 def test_theta_of_another_class_is_refused(last: Path) -> None:
     theta = str(last.with_name("theta.safetensors"))
-    with pytest.raises(InvalidInput, match=r"UnsupervisedUpdate.*HebbianRule"):
+    with pytest.raises(InvalidInput, match=r"UnsupervisedUpdate.*LocalRule"):
         lit_lul("validate", "--config", str(CONFIGS / "hebbian.yaml"), "--ckpt_path", theta)
 
 
@@ -172,7 +172,7 @@ def test_the_machine_decides_what_is_null(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("lit_lul.training.precisions.has_native_bf16", lambda device: native)
+    monkeypatch.setattr("lit_lul.devices.has_native_bf16", lambda device: native)
     monkeypatch.setattr("lit_lul.cli.has_compiler", lambda: compiler)
     monkeypatch.setattr(UnsupervisedUpdate, "prepare", lambda self, compile: None)
     lit_lul(*FIT, NO_CURVES, "--model.compile=null", "--trainer.max_steps=1")
@@ -301,7 +301,7 @@ def test_resume_saves_between_outer_steps_alone(
     save = MetaLightningModule.on_save_checkpoint
 
     def record(self: MetaLightningModule, checkpoint: dict[str, Any]) -> None:
-        turns.append((self.trainer.global_step, self.turn))
+        turns.append((self.trainer.global_step, self._turn))
         save(self, checkpoint)
 
     monkeypatch.setattr(MetaLightningModule, "on_save_checkpoint", record)

@@ -17,7 +17,7 @@ from lit_lul.tasks.transforms import (
     Tasks,
     Warp,
 )
-from lit_lul.tasks.transforms.elastic import LARGEST
+from lit_lul.tasks.transforms.warps import LARGEST
 from lit_lul.trees import Tree
 
 SIDE = 14

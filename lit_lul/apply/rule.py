@@ -11,13 +11,12 @@ from rich.progress import track
 from torch import Tensor
 
 from lit_lul.errors import InvalidInput
-from lit_lul.evaluation.rollout import check_unlabelled, rollout
 from lit_lul.files.atomic import replace_file
 from lit_lul.files.phi import save_phi
 from lit_lul.learners.learner import Learner
+from lit_lul.learners.rollout import check_unlabelled, rollout
 from lit_lul.networks.mlp import MLP
-from lit_lul.networks.network import Params, Statistics
-from lit_lul.networks.row_network import RowNetwork
+from lit_lul.networks.network import Params, RowNetwork, Statistics
 from lit_lul.trees import concatenate, first_tensor, tensors_of, to_device
 
 Item = TypeVar("Item")

@@ -1,8 +1,9 @@
-"""A learner on a user's rows as a scikit-learn transformer.
+"""A learner on a user's rows as a scikit-learn transformer, and its file: safetensors, no pickle.
 
 Shapes: n rows, N_0 columns, T networks of E embedding units.
 """
 
+import json
 from collections.abc import Sequence
 from copy import deepcopy
 from numbers import Integral
@@ -12,23 +13,30 @@ from typing import Any, Literal, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import save_file
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from lit_lul.apply.rule import embed_rows, row_network, train_networks
+from lit_lul.constraints import PositiveInt, check_arguments
 from lit_lul.devices import find_device
 from lit_lul.errors import InvalidInput
+from lit_lul.files.atomic import replace_file
+from lit_lul.files.phi import network_metadata, stored_network
+from lit_lul.files.tensors import check_shapes, read_tensors
 from lit_lul.files.theta import load_rule
 from lit_lul.learners.learner import Learner
-from lit_lul.trees import first_tensor, map_tensors
+from lit_lul.networks.network import Readout, RowNetwork
+from lit_lul.trees import Tree, first_tensor, map_tensors, tensors_of
 
 FEATURE_NORM = 4.0
 """Root mean square norm of the features of a network that is read out from all layers; classifiers'
 default penalties suit it."""
 SCALE_ROWS = 2048
 """Rows that this norm is measured on, if there are more."""
+FORMAT = "lit_lul transformer 1"
 ROUNDING = 1e-6
 """With `scale=None`, values outside [0, 1] by up to this are accepted."""
 
@@ -76,7 +84,7 @@ class RuleTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         hidden_units: Sequence[int] = (128, 128, 128, 128),
         inner_steps: int = 100,
         batch_size: int = 128,
-        n_networks: int = 1,
+        n_networks: PositiveInt = 1,
         layers: Literal["embedding", "all"] = "embedding",
         scale: Literal["minmax", "global"] | None = "minmax",
         random_state: int | np.random.RandomState | None = None,
@@ -103,7 +111,7 @@ class RuleTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             ValueError: for missing values, infinite values, or fewer than two rows.
             TypeError: for a sparse matrix.
         """
-        self._check_parameters()
+        check_arguments(RuleTransformer.__init__, self.get_params(deep=False))
         device = find_device(self.device)
         rows = validate_data(self, X, dtype=(np.float64, np.float32), ensure_min_samples=2)
         self._fit_scale(rows)
@@ -123,7 +131,7 @@ class RuleTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
                 self.verbose,
             ),
         )
-        if "readout" in self.params_:
+        if self.network_.readout is not Readout.TOP:
             self._scale_readout(x[:: max(1, len(x) // SCALE_ROWS)])
         return self
 
@@ -138,7 +146,7 @@ class RuleTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             TypeError: for a sparse matrix.
         """
         check_is_fitted(self, "statistics_")
-        self._check_parameters()
+        check_arguments(RuleTransformer.__init__, self.get_params(deep=False))
         device = find_device(self.device)
         x = self._scaled(validate_data(self, X, dtype=(np.float64, np.float32), reset=False))
         params, statistics = map_tensors(
@@ -152,7 +160,7 @@ class RuleTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     @property
     def _n_features_out(self) -> int:
         """Number of features, for scikit-learn."""
-        of_network = self.network_.embedding_width(self.params_)
+        of_network = self.network_.embedding_width
         if self.layers == "all":
             of_network = sum(self.network_.sizes[1:])
         return len(first_tensor(self.params_)) * of_network
@@ -162,16 +170,6 @@ class RuleTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
-
-    def _check_parameters(self) -> None:
-        """Check the parameters that nothing else checks."""
-        choices = {"layers": ("embedding", "all"), "scale": ("minmax", "global", None)}
-        for name, values in choices.items():
-            if getattr(self, name) not in values:
-                expected = ", ".join(map(repr, values))
-                raise InvalidInput(f"{name} {getattr(self, name)!r}: expected one of {expected}")
-        if self.n_networks < 1:
-            raise InvalidInput(f"n_networks {self.n_networks}: expected 1 or more")
 
     def _fit_scale(self, rows: NDArray[Any]) -> None:
         """Choose what brings columns into [0, 1]."""
@@ -211,3 +209,83 @@ class RuleTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             first = check_random_state(first).randint(2**31)
         others = np.random.SeedSequence(first).generate_state(self.n_networks - 1, np.uint64)
         return [int(first), *(int(seed) for seed in others >> np.uint64(1))]
+
+
+def save_transformer(transformer: RuleTransformer, path: Path | str) -> None:
+    """Write a fitted transformer to one file, atomically; θ is not in it.
+
+    Raises:
+        InvalidInput: when a parameter is no plain value, such as a learner in place of a file of θ,
+            or when the file cannot be written.
+        NotFittedError: before `fit`.
+    """
+    check_is_fitted(transformer, "statistics_")
+    fitted = {
+        "params": transformer.params_,
+        "statistics": transformer.statistics_,
+        "minimum": torch.from_numpy(transformer.minimum_),
+        "range": torch.from_numpy(transformer.range_),
+    }
+    parameters = transformer.get_params()
+    metadata = {
+        "format": FORMAT,
+        **network_metadata(transformer.network_),
+        "networks": str(len(first_tensor(transformer.params_))),
+        "parameters": json.dumps({name: _plain(name, parameters[name]) for name in parameters}),
+        "columns": json.dumps(getattr(transformer, "feature_names_in_", np.empty(0)).tolist()),
+    }
+    with replace_file(Path(path)) as temporary:
+        save_file({name: t.contiguous() for name, t in tensors_of(fitted)}, temporary, metadata)
+
+
+def load_transformer(path: Path | str) -> RuleTransformer:
+    """Rebuild a fitted transformer, which gives the same features as the saved one.
+
+    Raises:
+        InvalidInput: when the file is missing, truncated or of another format.
+    """
+    tensors, metadata = read_tensors(path, FORMAT)
+    network = stored_network(path, metadata)
+    try:
+        parameters = json.loads(metadata["parameters"])
+        parameters["hidden_units"] = tuple(parameters["hidden_units"])
+        transformer = RuleTransformer(**parameters)
+        columns, networks = json.loads(metadata["columns"]), int(metadata["networks"])
+    except (KeyError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise InvalidInput(f"{path}: expected a fitted transformer ({reason})") from error
+    form = _form(network, networks)
+    check_shapes(path, tensors, dict(tensors_of(form)))
+    stored = (tensors[name] for name, _ in tensors_of(form))
+    fitted = map_tensors(lambda _: next(stored), form)
+    transformer.network_ = network
+    transformer.params_, transformer.statistics_ = fitted["params"], fitted["statistics"]
+    transformer.minimum_, transformer.range_ = fitted["minimum"].numpy(), fitted["range"].numpy()
+    transformer.n_features_in_ = network.inputs
+    if columns:
+        transformer.feature_names_in_ = np.array(columns, dtype=object)
+    return transformer
+
+
+def _form(network: RowNetwork, networks: int) -> Tree:
+    """A tree of the tensors that a file of so many networks holds, with other values."""
+    params = network.init(networks, torch.Generator())
+    of_columns = torch.empty(network.inputs, dtype=torch.float64)
+    return {
+        "params": params,
+        "statistics": network.statistics(params, torch.zeros(1, 1, network.inputs)),
+        "minimum": of_columns,
+        "range": of_columns,
+    }
+
+
+def _plain(name: str, value: Any) -> Any:
+    """A parameter as a JSON value."""
+    value = value.item() if isinstance(value, np.generic) else value
+    value = str(value) if isinstance(value, Path) else value
+    try:
+        json.dumps(value)
+    except TypeError as error:
+        given = type(value).__name__
+        raise InvalidInput(f"{name} of type {given}: expected a plain value in a file") from error
+    return value

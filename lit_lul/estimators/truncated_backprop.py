@@ -27,9 +27,9 @@ from lit_lul.trees import Tree, detach, map_tensors
 class TruncatedBackprop(Estimator):
     """Backpropagation through a truncation; the dependence on θ of earlier steps is ignored.
 
-    This is the gradient of section 4.1 and algorithm 1. The carry is the learner's state. New tasks
-    are differentiated through `learner.start` as well. A loss of NaN may have a finite gradient:
-    check both.
+    This is the gradient of eq. 1 as section 4.1 and algorithm 1 take it. The carry is the learner's
+    state. New tasks are differentiated through `learner.start` as well. A loss of NaN may have a
+    finite gradient: check both.
     """
 
     recompute: bool = True

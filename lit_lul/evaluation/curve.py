@@ -13,10 +13,9 @@ from lit_lul.evaluation.draws import Draws
 from lit_lul.evaluation.held_out import HeldOut, Protocol
 from lit_lul.evaluation.held_out_data import HeldOutData
 from lit_lul.evaluation.probes import probe, ridge_of
-from lit_lul.evaluation.rollout import check_unlabelled, rollout
 from lit_lul.learners.learner import Learner
-from lit_lul.networks.network import Network, Params
-from lit_lul.networks.row_network import RowNetwork
+from lit_lul.learners.rollout import check_unlabelled, rollout
+from lit_lul.networks.network import Network, Params, RowNetwork
 from lit_lul.objectives.few_shot_ridge import FewShotRidge
 from lit_lul.objectives.objective import Objective
 

@@ -20,7 +20,7 @@ from lit_lul.networks import MLPs, Network, Networks
 
 Probe = Literal["ridge", "logistic", "logistic_cv"]
 Protocol = Literal["inductive", "transductive"]
-NEWER = ("dataset", "classes", "unlabelled_classes", "permuted", "batch_norm", "loss")
+NEWER = ("dataset", "classes", "unlabelled_classes", "permuted", "batch_norm", "loss", "readout")
 """Settings that `describe` leaves out at their defaults, so that older descriptions stay valid."""
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from lit_lul.data.prior import World, draw_world
-from lit_lul.data.topics import TopicModel
+from lit_lul.data.text import TopicModel
 from lit_lul.evaluation.held_out_data import HeldOutData
 
 WORLDS = 8

@@ -13,8 +13,7 @@ from lit_lul.files.atomic import replace_file
 from lit_lul.files.tensors import check_shapes, read_tensors
 from lit_lul.networks.competitive import CompetitiveNetwork
 from lit_lul.networks.mlp import MLP
-from lit_lul.networks.network import Params, Statistics
-from lit_lul.networks.row_network import RowNetwork
+from lit_lul.networks.network import Params, Readout, RowNetwork, Statistics
 from lit_lul.trees import map_tensors, tensors_of
 
 FORMAT = "lit_lul phi 2"
@@ -28,9 +27,9 @@ def save_phi(
     """Write φ of one task (T = 1) and its network to one file, atomically.
 
     Layer l of an MLP is `weights.{l - 1}` (N_{l-1}, N_l) and `biases.{l - 1}` (N_l,), and with
-    statistics `statistics.{l - 1}.mean` and `.variance` (1, N_l); φ that all layers are read out
-    from has `readout` (L + 1,). φ of other networks has the names of their parts. The metadata's
-    `class` names the network, and `network` holds its fields as JSON.
+    statistics `statistics.{l - 1}.mean` and `.variance` (1, N_l); φ with a readout of several
+    layers has their gains, `readout`. φ of other networks has the names of their parts. The
+    metadata's `class` names the network, and `network` holds its fields as JSON.
 
     Args:
         params: φ.
@@ -56,7 +55,7 @@ def load_phi(path: Path | str) -> tuple[RowNetwork, Params, Statistics | None]:
     """
     tensors, metadata = read_tensors(path, FORMAT)
     network = stored_network(path, metadata)
-    params, statistics = network.blank(1, "readout" in tensors), None
+    params, statistics = network.init(1, torch.Generator()), None
     if any(name.startswith("statistics.") for name in tensors):
         statistics = network.statistics(params, torch.zeros(1, 1, network.inputs))
     check_shapes(path, tensors, _by_name(params, statistics))
@@ -83,6 +82,8 @@ def stored_network(path: Path | str, metadata: Mapping[str, str]) -> RowNetwork:
     try:
         described = json.loads(metadata["network"])
         fields = {f: tuple(v) if isinstance(v, list) else v for f, v in described.items()}
+        if "readout" in fields:
+            fields["readout"] = Readout(described["readout"])
         return NETWORKS[name](**fields)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())

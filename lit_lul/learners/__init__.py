@@ -10,9 +10,9 @@ from lit_lul.learners.gradient_descent import (
 )
 from lit_lul.learners.learned_start import LearnedStart, StartSettings
 from lit_lul.learners.learner import LEARNERS, Batch, Learner, State, register
-from lit_lul.learners.local.competitive import CompetitiveRule, CompetitiveSettings
-from lit_lul.learners.local.hebbian import HebbianRule, HebbianSettings
-from lit_lul.learners.local.layered_hebbian import LayeredHebbianRule
+from lit_lul.learners.local.prototypes import PrototypeRule, PrototypeSettings
+from lit_lul.learners.local.rule import LocalRule, LocalSettings
+from lit_lul.learners.local.terms import TERMS, Synapses, term
 from lit_lul.learners.lstm_optimizer import LSTMOptimizer, LSTMSettings
 from lit_lul.learners.metz import UnsupervisedUpdate, UpdateSettings
 from lit_lul.learners.prototypical import PrototypicalNetwork
@@ -21,24 +21,26 @@ __all__ = [
     "ANIL",
     "LEARNERS",
     "MAML",
+    "TERMS",
     "Batch",
-    "CompetitiveRule",
-    "CompetitiveSettings",
     "GradientDescent",
-    "HebbianRule",
-    "HebbianSettings",
     "LSTMOptimizer",
     "LSTMSettings",
-    "LayeredHebbianRule",
     "LearnedStart",
     "Learner",
+    "LocalRule",
+    "LocalSettings",
     "MAMLSettings",
     "MetaSGD",
     "MetaSGDSettings",
+    "PrototypeRule",
+    "PrototypeSettings",
     "PrototypicalNetwork",
     "StartSettings",
     "State",
+    "Synapses",
     "UnsupervisedUpdate",
     "UpdateSettings",
     "register",
+    "term",
 ]

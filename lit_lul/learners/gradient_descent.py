@@ -6,16 +6,16 @@ Shapes: T tasks, B examples, C target columns.
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from lit_lul.constraints import Positive
 from lit_lul.errors import InvalidInput
 from lit_lul.learners.learned_start import LearnedStart, StartSettings
 from lit_lul.learners.learner import Batch, State, register
 from lit_lul.networks.network import Network
-from lit_lul.objectives.supervised import LOSSES, predict
+from lit_lul.objectives.supervised import LOSSES, Loss, predict
 from lit_lul.trees import tensors_of
 
 FIRST_RATES = (0.005, 0.1)
@@ -24,21 +24,12 @@ FIRST_RATES = (0.005, 0.1)
 
 @dataclass(frozen=True)
 class DescentSettings(StartSettings):
-    """Settings of all learners that descend a gradient.
+    """Settings of all learners that descend a gradient."""
 
-    Raises:
-        InvalidInput: for an unknown loss, or a network that cannot be.
-    """
-
-    loss: Literal["cross_entropy", "squared_error"] = "cross_entropy"
+    loss: Loss = "cross_entropy"
     """What an inner step descends: the mean loss of the network's outputs on its examples."""
     first_order: bool = False
     """Whether the gradient of θ ignores how θ changes the gradients of the inner steps."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.loss not in LOSSES:
-            raise InvalidInput(f"loss {self.loss!r}: expected one of {', '.join(LOSSES)}")
 
 
 class GradientDescent(LearnedStart):
@@ -97,21 +88,12 @@ class GradientDescent(LearnedStart):
 
 @dataclass(frozen=True)
 class MAMLSettings(DescentSettings):
-    """Settings of `MAML` and `ANIL`.
+    """Settings of `MAML` and `ANIL`."""
 
-    Raises:
-        InvalidInput: for an inner rate that is not positive, or as `DescentSettings`.
-    """
-
-    inner_rate: float = 0.1
+    inner_rate: Positive = 0.1
     """The rate of inner steps, or its initial value."""
     learn_rate: bool = False
     """Whether the rate is part of θ."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.inner_rate > 0:
-            raise InvalidInput(f"inner_rate {self.inner_rate}: expected a positive number")
 
 
 @register

@@ -5,11 +5,12 @@ Shapes: T tasks, N_0 inputs, E outputs.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from lit_lul.constraints import Checked, PositiveInt
 from lit_lul.errors import InvalidInput
 from lit_lul.learners.learner import Learner, State
 from lit_lul.networks.conv import ConvNet
@@ -19,29 +20,30 @@ from lit_lul.trees import Tree, map_tensors, tensors_of
 
 
 @dataclass(frozen=True)
-class StartSettings:
+class StartSettings(Checked):
     """The network whose initial φ is learned; `data.networks` must give the same one.
 
     Raises:
         InvalidInput: for an unknown network, or sizes that it cannot have.
     """
 
-    embedding_units: int = 5
+    embedding_units: PositiveInt = 5
     """E, units of the linear head: the classes of a task, where outputs are classes."""
     network: Literal["ConvNet", "LinearHeadMLP"] = "ConvNet"
     """Its class."""
-    inputs: int = 196
+    inputs: PositiveInt = 196
     """N_0; 196 for images of 14 × 14."""
-    image_channels: int = 1
+    image_channels: PositiveInt = 1
     """Of a ConvNet: channels of the images, 1 if they are grey, 3 if in colour."""
-    channels: int = 32
+    channels: PositiveInt = 32
     """Of a ConvNet: channels of every block."""
-    blocks: int = 4
+    blocks: PositiveInt = 4
     """Of a ConvNet: number of blocks."""
-    hidden_units: list[int] = field(default_factory=lambda: [256, 128])
+    hidden_units: list[PositiveInt] = field(default_factory=lambda: [256, 128])
     """Of a LinearHeadMLP: units of the hidden layers."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self.make_network()
 
     def make_network(self) -> ConvNet | LinearHeadMLP:
@@ -54,10 +56,7 @@ class StartSettings:
                 self.blocks,
                 self.image_channels,
             )
-        if self.network == "LinearHeadMLP":
-            return LinearHeadMLP((self.inputs, *self.hidden_units, self.embedding_units))
-        choices = get_args(StartSettings.__annotations__["network"])
-        raise InvalidInput(f"network {self.network!r}: expected one of {', '.join(choices)}")
+        return LinearHeadMLP((self.inputs, *self.hidden_units, self.embedding_units))
 
 
 class LearnedStart(Learner):

@@ -78,9 +78,11 @@ class Learner(nn.Module, ABC):
             )
 
     def network_for(self, network: Network) -> Network:
-        """The network that this learner trains where `network` is asked for.
+        """The network that this learner trains where a user or a report asks for `network`.
 
-        It is that network, or for a learner of a class of networks of its own one of as many units.
+        It is that network, or for a learner whose networks are of a class or have a readout of
+        their own such a network with as many units. A configuration names the learner's networks
+        themselves.
 
         Raises:
             InvalidInput: if it can train neither.

@@ -12,10 +12,11 @@ from typing import TypedDict
 import torch
 from torch import Tensor, nn
 
+from lit_lul.constraints import Checked, Positive, PositiveInt
 from lit_lul.errors import InvalidInput
 from lit_lul.learners.learner import Batch, Learner, register
 from lit_lul.networks.network import Network, Params
-from lit_lul.objectives.supervised import LOSSES, predict
+from lit_lul.objectives.supervised import LOSSES, Loss, predict
 from lit_lul.precision import full_precision
 from lit_lul.trees import map_tensors, tensors_of
 
@@ -35,32 +36,21 @@ class LSTMState(TypedDict):
 
 
 @dataclass(frozen=True)
-class LSTMSettings:
-    """Settings of `LSTMOptimizer`; the defaults are those of the paper.
+class LSTMSettings(Checked):
+    """Settings of `LSTMOptimizer`; the defaults are those of the paper."""
 
-    Raises:
-        InvalidInput: for a number that is not positive, or an unknown loss.
-    """
-
-    embedding_units: int = 10
+    embedding_units: PositiveInt = 10
     """E, outputs of the networks of meta-training; others can be trained as well."""
-    loss: str = "cross_entropy"
-    """The loss whose gradients it sees: cross_entropy or squared_error."""
-    layers: int = 2
+    loss: Loss = "cross_entropy"
+    """The loss whose gradients it sees."""
+    layers: PositiveInt = 2
     """Layers of the LSTM."""
-    hidden_units: int = 20
+    hidden_units: PositiveInt = 20
     """H, units of each of them."""
-    output_scale: float = 0.1
+    output_scale: Positive = 0.1
     """Factor of its output."""
-    log_range: float = 10.0
+    log_range: Positive = 10.0
     """p: gradients are seen as log|g| / p and sign(g), those below exp(-p) as -1 and exp(p) g."""
-
-    def __post_init__(self) -> None:
-        for name in ("embedding_units", "layers", "hidden_units", "output_scale", "log_range"):
-            if not getattr(self, name) > 0:
-                raise InvalidInput(f"LSTM {name} {getattr(self, name)}: expected a positive number")
-        if self.loss not in LOSSES:
-            raise InvalidInput(f"LSTM loss {self.loss!r}: expected one of {', '.join(LOSSES)}")
 
 
 @register

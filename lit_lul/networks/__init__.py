@@ -1,17 +1,24 @@
 """Networks that learners train; their parameters are φ."""
 
-from lit_lul.networks.competitive import CompetitiveNetwork
+from lit_lul.networks.competitive import CompetitiveNetwork, CompetitiveNetworks
 from lit_lul.networks.conv import ConvNet, ConvNets
 from lit_lul.networks.linear import Linear, Linears
-from lit_lul.networks.mlp import MLP, LinearHeadMLP
-from lit_lul.networks.mlps import LinearHeadMLPs, MLPs
-from lit_lul.networks.network import Activations, Network, Networks, Params, Statistics
-from lit_lul.networks.row_network import RowNetwork
+from lit_lul.networks.mlp import MLP, LinearHeadMLP, LinearHeadMLPs, MLPs
+from lit_lul.networks.network import (
+    Activations,
+    Network,
+    Networks,
+    Params,
+    Readout,
+    RowNetwork,
+    Statistics,
+)
 
 __all__ = [
     "MLP",
     "Activations",
     "CompetitiveNetwork",
+    "CompetitiveNetworks",
     "ConvNet",
     "ConvNets",
     "Linear",
@@ -22,6 +29,7 @@ __all__ = [
     "Network",
     "Networks",
     "Params",
+    "Readout",
     "RowNetwork",
     "Statistics",
 ]

@@ -5,22 +5,31 @@ Shapes: T tasks, B examples, N_0 inputs, E components, K prototypes, S steps of 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypedDict
+from typing import ClassVar, NamedTuple, TypedDict
 
 import torch
 from torch import Tensor
 
-from lit_lul.errors import InvalidInput
-from lit_lul.networks.distances import EPS, shares, squared_distances
+from lit_lul.constraints import Checked, PositiveInt
 from lit_lul.networks.mlp import LayerStatistics
-from lit_lul.networks.network import Activations
-from lit_lul.networks.row_network import RowNetwork, shares_of
+from lit_lul.networks.network import (
+    Activations,
+    Networks,
+    Readout,
+    RowNetwork,
+    check_order,
+    shares_of,
+)
 from lit_lul.precision import full_precision
 from lit_lul.trees import Tree
 
 EXCITATIONS = 8
 """S, the largest number of steps that excitation spreads."""
 PROTOTYPE_STD = 0.01
+WINNERS = 5
+"""Prototypes that share an input."""
+EPS = 1e-9
+"""Added to squared distances and mean squares before they are divided by or their root is taken."""
 SELDOM = 1e-3
 """Added to what a prototype wins, as a share of the mean, before it is divided by."""
 
@@ -56,7 +65,7 @@ class Responses(NamedTuple):
 
 
 @dataclass(frozen=True)
-class CompetitiveNetwork(RowNetwork):
+class CompetitiveNetwork(Checked, RowNetwork):
     """Three layers side by side, all of them read out.
 
     - *Components*: E linear units.
@@ -68,24 +77,15 @@ class CompetitiveNetwork(RowNetwork):
 
     Each layer is centred, and scaled as a whole to a mean square norm of 1; neighbourhoods have the
     scale that they would have without excitation, so that they are small where inputs have none.
-
-    Raises:
-        InvalidInput: for a size below one.
     """
 
-    inputs: int
+    inputs: PositiveInt
     """N_0."""
-    outputs: int
+    outputs: PositiveInt
     """E."""
-    prototypes: int
+    prototypes: PositiveInt
     """K."""
-
-    def __post_init__(self) -> None:
-        if min(self.inputs, self.outputs, self.prototypes) < 1:
-            raise InvalidInput(
-                f"competitive network of {self.inputs} inputs, {self.outputs} components and "
-                f"{self.prototypes} prototypes: expected one or more of each"
-            )
+    readout: ClassVar[Readout] = Readout.LAYERS  # type: ignore[misc]
 
     @property
     def sizes(self) -> tuple[int, ...]:  # type: ignore[override]  # derived from the others
@@ -131,15 +131,6 @@ class CompetitiveNetwork(RowNetwork):
             ]
         return Activations((x, *scaled), (x, *layers))
 
-    def embed(
-        self, params: CompetitiveParams, x: Tensor, statistics: LayerStatistics | None = None
-    ) -> Tensor:
-        """The three layers, each multiplied by its gain, (..., T, B, E + 2 K)."""
-        layers = self.activations(params, x, statistics).x[1:]
-        gains = params["readout"].unbind(-1)
-        scaled = [h * gain[:, None, None] for h, gain in zip(layers, gains, strict=True)]
-        return torch.cat(scaled, dim=-1)
-
     def statistics(self, params: CompetitiveParams, x: Tensor) -> LayerStatistics:
         """The mean of every layer (T, 1, units), and the mean square norm of the rest (T, 1, 1)."""
         with full_precision(x):
@@ -161,10 +152,6 @@ class CompetitiveNetwork(RowNetwork):
             statistics.append(((share * means).sum(0), (share * (norms + apart)).sum(0)))
         return tuple(statistics)
 
-    def embedding_width(self, params: CompetitiveParams) -> int:
-        """E + 2 K."""
-        return sum(self.sizes[1:])
-
     def receptive_fields(self, params: CompetitiveParams) -> Tensor:
         """The prototypes, (T, N_0, K)."""
         return params["prototypes"]
@@ -182,6 +169,55 @@ class CompetitiveNetwork(RowNetwork):
                 -1, order.unsqueeze(1).expand(tree["scales"].shape)
             )
         return moved
+
+
+@dataclass(frozen=True)
+class CompetitiveNetworks(Checked, Networks):
+    """Competitive networks; every number of prototypes is equally likely."""
+
+    prototypes: tuple[PositiveInt, PositiveInt] = (256, 256)
+    """Bounds on K, both included."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_order("prototypes", self.prototypes)
+
+    def at(self, quantile: float, inputs: int, outputs: int) -> CompetitiveNetwork:
+        """The network at a quantile of the numbers of prototypes."""
+        low, high = self.prototypes
+        prototypes = min(low + int(quantile * (high - low + 1)), high)
+        return CompetitiveNetwork(inputs, outputs, prototypes)
+
+
+def squared_distances(x: Tensor, prototypes: Tensor, scales: Tensor) -> Tensor:
+    """Squared distances of inputs (..., T, B, N_0) from prototypes (T, N_0, K): (..., T, B, K).
+
+    Args:
+        x: the inputs.
+        prototypes: the prototypes.
+        scales: factors of the inputs, (T, N_0).
+    """
+    x, prototypes = x * scales.unsqueeze(-2), prototypes * scales.unsqueeze(-1)
+    lengths = x.square().sum(-1, keepdim=True) + prototypes.square().sum(-2, keepdim=True)
+    return (lengths - 2 * (x @ prototypes)).clamp(min=0)
+
+
+def shares(square: Tensor) -> Tensor:
+    """Shares that prototypes have of an input, (..., K): the nearest few some, all others none.
+
+    A share falls linearly with the squared distance, to 0 at the nearest prototype without one: so
+    shares do not depend on how dense inputs are. They add up to 1.
+
+    Args:
+        square: squared distances from the prototypes, (..., K).
+    """
+    if square.shape[-1] == 1:
+        return torch.ones_like(square)
+    count = min(WINNERS, square.shape[-1] - 1)
+    nearest = square.topk(count + 1, dim=-1, largest=False).values
+    first, without = nearest[..., :1], nearest[..., -1:]
+    near = (1 - (square - first) / (without - first).clamp(min=EPS)).clamp(min=0)
+    return near / near.sum(-1, keepdim=True)
 
 
 def _respond(params: CompetitiveParams, x: Tensor) -> Responses:

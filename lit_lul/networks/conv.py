@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lit_lul.constraints import Checked, PositiveInt
 from lit_lul.errors import InvalidInput
 from lit_lul.networks.mlp import (
     BATCH_NORM_EPS,
@@ -26,35 +27,33 @@ POOL = 2
 
 
 @dataclass(frozen=True)
-class ConvNet(Network):
+class ConvNet(Checked, Network):
     """Blocks of a 3 × 3 convolution, batch norm, 2 × 2 max pooling and relu, and a linear head.
 
     Batch norm has batch statistics and a bias, as in `MLP`. A block whose image is a single pixel
     does not pool. φ is that of an MLP with kernels (T, C, C_below, 3, 3) as its first weights.
 
     Raises:
-        InvalidInput: for a size below one, or inputs that are no square image.
+        InvalidInput: for inputs that are no square image.
     """
 
-    inputs: int
+    inputs: PositiveInt
     """N_0: image_channels × side × side."""
-    outputs: int
+    outputs: PositiveInt
     """E, units of the head."""
-    channels: int = 32
+    channels: PositiveInt = 32
     """C, channels of every block."""
-    blocks: int = 4
+    blocks: PositiveInt = 4
     """Number of blocks, L - 1."""
-    image_channels: int = 1
+    image_channels: PositiveInt = 1
     """Channels of the images: 1 if they are grey, 3 if in colour."""
 
     def __post_init__(self) -> None:
-        for name in ("outputs", "channels", "blocks", "image_channels"):
-            if getattr(self, name) < 1:
-                raise InvalidInput(f"ConvNet {name} {getattr(self, name)}: expected one or more")
-        if self.inputs < 1 or self.image_channels * self.side**2 != self.inputs:
+        super().__post_init__()
+        if self.image_channels * self.side**2 != self.inputs:
             raise InvalidInput(
-                f"ConvNet with {self.inputs} inputs: expected {self.image_channels} × side × side, "
-                "the pixels of a square image"
+                f"ConvNet.inputs must be {self.image_channels} × side × side, the pixels of a "
+                f"square image, got {self.inputs}"
             )
 
     @property
@@ -154,22 +153,15 @@ class ConvNet(Network):
 
 
 @dataclass(frozen=True)
-class ConvNets(Networks):
-    """One `ConvNet`.
+class ConvNets(Checked, Networks):
+    """One `ConvNet`."""
 
-    Raises:
-        InvalidInput: for a size below one.
-    """
-
-    channels: int = 32
+    channels: PositiveInt = 32
     """Channels of every block."""
-    blocks: int = 4
+    blocks: PositiveInt = 4
     """Number of blocks."""
-    image_channels: int = 1
+    image_channels: PositiveInt = 1
     """Channels of the images: 1 if they are grey, 3 if in colour."""
-
-    def __post_init__(self) -> None:
-        self.at(0.5, self.image_channels, 1)
 
     def at(self, quantile: float, inputs: int, outputs: int) -> ConvNet:
         """The network, whatever the quantile."""

@@ -9,7 +9,7 @@ from typing import TypedDict
 import torch
 from torch import Tensor
 
-from lit_lul.errors import InvalidInput
+from lit_lul.constraints import Checked, PositiveInt
 from lit_lul.networks.network import Activations, Network, Networks, Statistics
 from lit_lul.precision import full_precision
 
@@ -24,23 +24,13 @@ class LinearParams(TypedDict):
 
 
 @dataclass(frozen=True)
-class Linear(Network):
-    """Outputs x W: with squared error, a quadratic function of φ.
+class Linear(Checked, Network):
+    """Outputs x W: with squared error, a quadratic function of φ."""
 
-    Raises:
-        InvalidInput: for a size below one.
-    """
-
-    inputs: int
+    inputs: PositiveInt
     """N_0."""
-    outputs: int
+    outputs: PositiveInt
     """E."""
-
-    def __post_init__(self) -> None:
-        if min(self.inputs, self.outputs) < 1:
-            raise InvalidInput(
-                f"Linear with {self.inputs} inputs and {self.outputs} outputs: expected one or more"
-            )
 
     @property
     def cost(self) -> float:

@@ -4,17 +4,25 @@ Shapes: T tasks, B examples, N_l units of layer l = 0..L (N_0 inputs, N_L = E, t
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from itertools import pairwise
-from typing import ClassVar, NotRequired, TypedDict
+from typing import Annotated, ClassVar, NotRequired, TypedDict
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lit_lul.constraints import Checked, Length, PositiveInt
 from lit_lul.errors import InvalidInput
-from lit_lul.networks.network import Activations
-from lit_lul.networks.row_network import RowNetwork, shares_of
+from lit_lul.networks.network import (
+    Activations,
+    Networks,
+    Readout,
+    RowNetwork,
+    check_order,
+    shares_of,
+)
 from lit_lul.precision import full_precision
 from lit_lul.trees import Tree
 
@@ -49,14 +57,14 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class MLPParams(TypedDict):
-    """φ of T tasks; index l - 1 holds layer l."""
+    """φ of T tasks (App. 7-12); index l - 1 holds layer l."""
 
     weights: tuple[Tensor, ...]
     """W^l, (T, N_{l-1}, N_l)."""
     biases: tuple[Tensor, ...]
     """b^l, (T, N_l)."""
     readout: NotRequired[Tensor]
-    """Gains of the inputs and of every layer, (T, L + 1), where all of them are read out."""
+    """Gains of the layers that are read out, see `Readout`, (T, layers)."""
 
 
 LayerStatistics = tuple[tuple[Tensor, Tensor], ...]
@@ -70,28 +78,22 @@ def truncated_normal(std: float, *shape: int, generator: torch.Generator) -> Ten
 
 
 @dataclass(frozen=True)
-class MLP(RowNetwork):
-    """An MLP of any depth and width, usually with batch norm in every layer.
+class MLP(Checked, RowNetwork):
+    """An MLP of any depth and width, usually with batch norm in every layer."""
 
-    Raises:
-        InvalidInput: without a layer, with a layer of no units, or with an unknown activation.
-    """
-
-    sizes: tuple[int, ...]
+    sizes: Annotated[tuple[PositiveInt, ...], Length(2)]
     """Units per layer, inputs first and embedding last: N_0, ..., N_L."""
     activation: str = "relu"
     """One of `ACTIVATIONS`, used in every layer, the top one included."""
     batch_norm: bool = True
     """Whether layers are normalised; the paper's are."""
+    readout: Readout = Readout.TOP
+    """What the embedding is; the paper's is the top layer (App. 17)."""
     linear_head: ClassVar[bool] = False
     """Whether the top layer is W x + b alone, without batch norm and nonlinearity."""
 
     def __post_init__(self) -> None:
-        if len(self.sizes) < 2 or min(self.sizes) < 1:
-            raise InvalidInput(
-                f"MLP sizes {list(self.sizes)}: expected inputs and at least one layer, "
-                "each of one unit or more"
-            )
+        super().__post_init__()
         check_activation(self.activation)
 
     @property
@@ -119,44 +121,21 @@ class MLP(RowNetwork):
         def draw(std: float, *shape: int) -> Tensor:
             return truncated_normal(std, tasks, *shape, generator=generator).to(dtype)
 
-        return {
+        params: MLPParams = {
             "weights": tuple(draw(WEIGHT_STD, below, units) for below, units in layers),
             "biases": tuple(draw(BIAS_STD, units) for _, units in layers),
         }
+        if self.readout is not Readout.TOP:
+            params["readout"] = params["biases"][0].new_ones(
+                tasks, len(self.sizes[self.readout.first :])
+            )
+        return params
 
     def activations(
         self, params: MLPParams, x: Tensor, statistics: LayerStatistics | None = None
     ) -> Activations:
         """Run x (..., T, B, N_0) through all layers (App. 13-15)."""
         return self._run(params, x, statistics)[0]
-
-    def embed(
-        self, params: MLPParams, x: Tensor, statistics: LayerStatistics | None = None
-    ) -> Tensor:
-        """The embedding of x (..., T, B, N_0): its top layer (..., T, B, E) (App. 17).
-
-        φ with a `readout` embeds by all layers, the inputs first, (..., T, B, N_0 + ... + N_L). A
-        layer is multiplied by its gain and divided by √N_l, so that its norm does not grow with
-        its width.
-        """
-        layers = self.activations(params, x, statistics).x
-        if "readout" not in params:
-            return layers[-1]
-        widths = params["readout"].new_tensor(self.sizes)
-        gains = (params["readout"] * widths.rsqrt()).unbind(-1)
-        scaled = [h * gain[:, None, None] for h, gain in zip(layers, gains, strict=True)]
-        return torch.cat(scaled, dim=-1)
-
-    def embedding_width(self, params: MLPParams) -> int:
-        """Number of features that `embed` gives."""
-        return sum(self.sizes) if "readout" in params else self.outputs
-
-    def blank(self, tasks: int, read_out: bool) -> MLPParams:
-        """φ with other values; with a `readout` if `read_out`."""
-        params = self.init(tasks, torch.Generator())
-        if read_out:
-            params["readout"] = torch.zeros(tasks, len(self.sizes))
-        return params
 
     def receptive_fields(self, params: MLPParams) -> Tensor:
         """Weights of the first layer, (T, N_0, N_1)."""
@@ -251,4 +230,64 @@ def check_activation(name: str) -> None:
         InvalidInput: when it does not.
     """
     if name not in ACTIVATIONS:
-        raise InvalidInput(f"activation {name!r}: expected one of {', '.join(ACTIVATIONS)}")
+        raise InvalidInput(f"activation must be one of {', '.join(ACTIVATIONS)}, got {name!r}")
+
+
+@dataclass(frozen=True)
+class MLPs(Checked, Networks):
+    """MLPs with equal hidden widths; every depth and width is equally likely (section 4.2)."""
+
+    hidden_layers: tuple[PositiveInt, PositiveInt] = (2, 5)
+    """Bounds on the hidden layers, both included; the embedding comes on top."""
+    hidden_units: tuple[PositiveInt, PositiveInt] = (64, 512)
+    """Bounds on the units of every hidden layer, both included."""
+    activation: str = "relu"
+    """Nonlinearity of all layers: relu, leaky_relu, elu, swish, tanh, sigmoid, step or identity."""
+    batch_norm: bool = True
+    """Whether layers are normalised; the paper's are."""
+    readout: Readout = Readout.TOP
+    """What the embedding is."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_order("hidden_layers", self.hidden_layers)
+        check_order("hidden_units", self.hidden_units)
+        check_activation(self.activation)
+
+    def at(self, quantile: float, inputs: int, outputs: int) -> MLP:
+        """The MLP at a quantile of all MLPs sorted by the cost of an inner step."""
+        every = _by_cost(self, inputs, outputs)
+        return every[min(int(quantile * len(every)), len(every) - 1)]
+
+
+@dataclass(frozen=True)
+class LinearHeadMLPs(Checked, Networks):
+    """One `LinearHeadMLP`."""
+
+    hidden_units: list[PositiveInt] = field(default_factory=lambda: [256, 128])
+    """Units of every hidden layer; the linear head comes on top."""
+    activation: str = "relu"
+    """Nonlinearity of the hidden layers: relu, leaky_relu, elu, swish, tanh, sigmoid, ..."""
+    batch_norm: bool = True
+    """Whether hidden layers are normalised."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_activation(self.activation)
+
+    def at(self, quantile: float, inputs: int, outputs: int) -> LinearHeadMLP:
+        """The network, whatever the quantile."""
+        sizes = (inputs, *self.hidden_units, outputs)
+        return LinearHeadMLP(sizes, self.activation, self.batch_norm)
+
+
+@cache
+def _by_cost(mlps: MLPs, inputs: int, outputs: int) -> list[MLP]:
+    """All MLPs within the bounds, cheapest first."""
+    (fewest, most), (narrowest, widest) = mlps.hidden_layers, mlps.hidden_units
+    every = [
+        MLP((inputs, *[units] * layers, outputs), mlps.activation, mlps.batch_norm, mlps.readout)
+        for layers in range(fewest, most + 1)
+        for units in range(narrowest, widest + 1)
+    ]
+    return sorted(every, key=lambda mlp: mlp.cost)

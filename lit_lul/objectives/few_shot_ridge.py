@@ -27,7 +27,7 @@ class Regression(NamedTuple):
 
 @dataclass(frozen=True)
 class FewShotRidge(Objective):
-    """Scores φ by ridge regression: fit to a few labels, test on others (App. 18-28).
+    """Scores φ by ridge regression: fit to a few labels, test on others (eq. 2, App. 18-28).
 
     The defaults are what the authors' released code computes.
 
@@ -73,7 +73,7 @@ class FewShotRidge(Objective):
         return self.score(*self.embed(network, params, labelled, statistics), labelled)
 
     def score(self, support_u: Tensor, query_u: Tensor, labelled: Labelled) -> Score:
-        """The score of given features (R, T, K, E) and (R, T, K', E) in place of embeddings."""
+        """The score of given features (R, T, K, E) and (R, T, K', E) (App. 21-28)."""
         support_y = self.scale_targets(labelled.support_y, labelled.is_target)
         query_y = self.scale_targets(labelled.query_y, labelled.is_target)
         coefficients, predictions = self.regress(support_u, support_y, query_u)

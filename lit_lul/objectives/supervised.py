@@ -5,6 +5,7 @@ Shapes: R draws, T tasks, K examples, E outputs, C target columns.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -24,7 +25,8 @@ def squared_error(outputs: Tensor, y: Tensor) -> Tensor:
     return (outputs - y).square().sum(-1).mean(-1)
 
 
-LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+Loss: TypeAlias = Literal["cross_entropy", "squared_error"]
+LOSSES: dict[Loss, Callable[[Tensor, Tensor], Tensor]] = {
     "cross_entropy": cross_entropy,
     "squared_error": squared_error,
 }

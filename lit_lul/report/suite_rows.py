@@ -14,8 +14,8 @@ from lit_lul.evaluation.draws import Draws
 from lit_lul.evaluation.held_out import HeldOut, Protocol, describe
 from lit_lul.evaluation.held_out_data import HeldOutData
 from lit_lul.evaluation.probes import probe
-from lit_lul.evaluation.rollout import rollout
 from lit_lul.learners.learner import Learner
+from lit_lul.learners.rollout import rollout
 from lit_lul.objectives.few_shot_ridge import FewShotRidge
 from lit_lul.report.stored_rows import Precision, Row, RowFile, autocast, digest, rule_key
 

@@ -12,13 +12,12 @@ from torch import Tensor
 from lit_lul.data.image_set import ImageSet
 from lit_lul.errors import InvalidInput
 from lit_lul.objectives.objective import Labelled
+from lit_lul.tasks.schedules import Weight
 from lit_lul.tasks.sizes import ProblemSizes
 from lit_lul.tasks.source import Batches, Family, Seeds, TaskSource, one_hot
 from lit_lul.tasks.transforms import Transform
 from lit_lul.tasks.transforms.pipeline import Pipeline, Targets
 from lit_lul.tasks.transforms.transform import Tasks
-from lit_lul.tasks.unlabelled import draw_members
-from lit_lul.tasks.weights import Weight
 from lit_lul.trees import Tree
 
 
@@ -196,3 +195,23 @@ def distinct(counts: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray
         taken = (chosen == candidate[..., None]).any(-1)
         chosen = np.concatenate([chosen, np.where(taken, last, candidate)[..., None]], axis=-1)
     return rng.permuted(chosen, axis=-1)
+
+
+def draw_members(
+    weights: np.ndarray, shape: tuple[int, int, int], rng: np.random.Generator
+) -> np.ndarray:
+    """Draw a class, 0 to W - 1, for every example.
+
+    Args:
+        weights: frequencies of the classes of every task, (T, W), in any units.
+        shape: (U, T, B).
+        rng: the generator.
+    """
+    if (weights == weights[:, :1]).all():
+        return rng.integers(weights.shape[1], size=shape)
+    cumulative = weights.cumsum(1)
+    draws = rng.random(shape) * cumulative[:, -1:]
+    members = [
+        np.searchsorted(cumulative[task], draws[:, task], side="right") for task in range(shape[1])
+    ]
+    return np.stack(members, axis=1).clip(max=weights.shape[1] - 1)

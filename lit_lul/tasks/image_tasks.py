@@ -8,9 +8,9 @@ from lit_lul.data.image_datasets import ImageSource, load_images
 from lit_lul.tasks.class_tasks import ClassTasks
 from lit_lul.tasks.clusters import Clusters
 from lit_lul.tasks.label_free import ClassesFrom, training_tasks
+from lit_lul.tasks.schedules import Weight
 from lit_lul.tasks.source import Source, check_mixture
 from lit_lul.tasks.transforms import Transform
-from lit_lul.tasks.weights import Weight
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,10 @@ from lit_lul.data.image_set import ImageSet
 from lit_lul.errors import InvalidInput
 from lit_lul.tasks.class_tasks import ClassTasks
 from lit_lul.tasks.clusters import Clusters
+from lit_lul.tasks.schedules import Weight
 from lit_lul.tasks.sizes import ProblemSizes
 from lit_lul.tasks.transforms import Transform
 from lit_lul.tasks.transforms.pipeline import Targets
-from lit_lul.tasks.weights import Weight
 from lit_lul.trees import Tree
 
 ClassesFrom = Literal["labels", "clusters", "instances", "random"]

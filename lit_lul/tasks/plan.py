@@ -39,28 +39,51 @@ class StreamState:
         return StreamState(self.outer_step, self.turn, [Slot(**vars(s)) for s in self.slots])
 
 
-@dataclass(eq=False)
 class Plan:
-    """All that is random about one truncation, drawn on the CPU."""
+    """All that is random about one truncation, drawn on the CPU, and its place in the run.
 
-    cohort: int
-    """Number of the cohort, over all ranks."""
-    fresh: bool
-    """Whether the cohort starts a new inner problem."""
-    age: int
-    """Inner steps since the problem began."""
-    network: Network
-    family: int
-    """Index into `TaskStream.families`."""
-    source: TaskSource
-    content: Tree
-    """The source's plan of the data."""
-    start_seed: int
-    """Seeds the state of new tasks."""
-    noise_seed: int
-    """Seeds the estimator's own draws."""
-    after: StreamState | None = None
-    """The state of the stream after this truncation."""
+    Lightning passes it on unchanged, as it is no dataclass.
+
+    Args:
+        cohort: number of the cohort, over all ranks.
+        fresh: whether the cohort starts a new inner problem.
+        age: inner steps since the problem began.
+        network: the network of its tasks.
+        tasks: T.
+        family: index into `TaskStream.families`.
+        source: makes the data.
+        content: the source's plan of the data.
+        start_seed: seeds the state of new tasks.
+        noise_seed: seeds the estimator's own draws.
+        after: the state of the stream after this truncation; None for a rollout.
+        counted: whether metrics count it; not if it is a rollout that another rank does too.
+    """
+
+    def __init__(
+        self,
+        cohort: int,
+        fresh: bool,
+        age: int,
+        network: Network,
+        tasks: int,
+        family: int,
+        source: TaskSource,
+        content: Tree,
+        start_seed: int,
+        noise_seed: int,
+        after: StreamState | None = None,
+        counted: bool = True,
+    ) -> None:
+        self.cohort, self.fresh, self.age, self.family = cohort, fresh, age, family
+        self.network, self.tasks = network, tasks
+        self.source, self.content = source, content
+        self.start_seed, self.noise_seed = start_seed, noise_seed
+        self.after, self.counted = after, counted
+
+    @property
+    def completes(self) -> bool:
+        """Whether it is the last truncation of an outer step."""
+        return self.after is not None and self.after.turn == 0
 
     def to(self, device: torch.device) -> "Plan":
         """The plan with its tensors on a device."""

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from lit_lul.errors import InvalidInput
 from lit_lul.objectives.objective import Labelled
+from lit_lul.tasks.schedules import Weight, check_weight
 from lit_lul.tasks.sizes import ProblemSizes
 from lit_lul.tasks.source import Batches, Family, Seeds, Source, TaskSource
-from lit_lul.tasks.weights import Weight, check_weight
 from lit_lul.trees import Tree
 
 

@@ -13,8 +13,8 @@ from torch import Tensor
 from lit_lul.errors import InvalidInput
 from lit_lul.learners.learner import Batch
 from lit_lul.objectives.objective import Labelled
+from lit_lul.tasks.schedules import Weight, check_weight
 from lit_lul.tasks.sizes import ProblemSizes
-from lit_lul.tasks.weights import Weight, check_weight
 from lit_lul.trees import Tree
 
 STEPS_AT_ONCE = 8

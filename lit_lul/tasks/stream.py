@@ -8,17 +8,48 @@ only by their cohorts, and all cohorts of a round take the same number of inner 
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from lit_lul.networks.network import Networks
-from lit_lul.tasks.balance import Stratum, strata
-from lit_lul.tasks.lengths import ProblemLength, Rounds, UnrollLength
 from lit_lul.tasks.plan import Plan, Slot, StreamState
+from lit_lul.tasks.schedules import THE_END, ProblemLength, Rounds, UnrollLength, weight_at
 from lit_lul.tasks.sizes import Sizes
 from lit_lul.tasks.source import Family, Seeds, TaskSource
-from lit_lul.tasks.weights import THE_END, weight_at
+
+Bounds = tuple[float, float]
+"""An interval of quantiles within 0 to 1."""
+
+
+class Stratum(NamedTuple):
+    """The quantiles that a cohort draws from."""
+
+    network: Bounds
+    """Quantiles of the networks, sorted by cost."""
+    family: Bounds
+    """Quantiles of the task families, sorted by their inputs."""
+
+
+def strata(total: int) -> list[Stratum]:
+    """The strata of all cohorts of a run, by cohort number.
+
+    Two cohorts share each stratum of networks: one draws from the cheaper half of the families,
+    the other from the more expensive half. If the number of cohorts is odd, the last draws from all
+    families. Over all cohorts, networks and families therefore have the same distribution as
+    without strata, and are independent. Bit-reversed numbers (van der Corput) spread any block of
+    consecutive cohorts, such as those of one rank, evenly over both.
+    """
+    by_reversed_bits = sorted(range(total), key=lambda cohort: f"{cohort:032b}"[::-1])
+    found = {}
+    for place, cohort in enumerate(by_reversed_bits):
+        first = place - place % 2
+        last = min(first + 2, total)
+        half = place.bit_count() % 2 / 2
+        family = (half, half + 0.5) if last - first == 2 else (0.0, 1.0)
+        found[cohort] = Stratum((first / total, last / total), family)
+    return [found[cohort] for cohort in range(total)]
+
 
 _LENGTH, _TASKS, _TRUNCATION, _STEPS, _COHORT, _SIZES = 1, 2, 3, 4, 5, 6
 """Purposes of random generators; part of their seeds."""
@@ -141,6 +172,7 @@ class TaskStream:
             fresh=fresh,
             age=age,
             network=self.networks.at(quantile, kind.inputs, self.embedding_units),
+            tasks=sizes.tasks,
             family=number,
             source=source,
             content=source.plan(kind, steps, sizes, seeds),

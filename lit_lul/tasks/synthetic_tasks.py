@@ -16,11 +16,10 @@ from torch import Tensor
 from lit_lul.data.prior import World, draw_world
 from lit_lul.errors import InvalidInput
 from lit_lul.objectives.objective import Labelled
-from lit_lul.tasks.class_tasks import distinct, labelled_sides
+from lit_lul.tasks.class_tasks import distinct, draw_members, labelled_sides
+from lit_lul.tasks.schedules import Weight
 from lit_lul.tasks.sizes import ProblemSizes
 from lit_lul.tasks.source import Batches, Family, Seeds, Source, TaskSource, check_mixture, one_hot
-from lit_lul.tasks.unlabelled import draw_members
-from lit_lul.tasks.weights import Weight
 from lit_lul.trees import Tree
 
 POOL = 2

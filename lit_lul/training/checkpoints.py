@@ -22,6 +22,7 @@ from lit_lul.files.theta import (
     stored_settings,
 )
 from lit_lul.training.loggers import run_folder
+from lit_lul.training.preemption import Stopped
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -99,7 +100,7 @@ class RunCheckpoint(Checkpoint):
             ("keep_every_n_outer_steps", keep_every_n_outer_steps),
         ):
             if value is not None and value < 1:
-                raise InvalidInput(f"{name} {value}: expected one or more")
+                raise InvalidInput(f"{name} must be at least 1, got {value}")
         self.every_n_outer_steps = every_n_outer_steps
         self.keep_every_n_outer_steps = keep_every_n_outer_steps
         self._saved_at = 0
@@ -111,12 +112,17 @@ class RunCheckpoint(Checkpoint):
             for left in self.folder.glob(".*-last.ckpt"):
                 left.unlink()
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note the outer step from which the run goes on."""
+        self._outer_step = trainer.global_step
+
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
-        """Save when due and before the run stops; only between outer steps."""
-        if pl_module.turn != 0:
-            return
+        """Save when due; only after the last truncation of an outer step."""
         step, keep = trainer.global_step, self.keep_every_n_outer_steps
-        if pl_module.stopping or step % self.every_n_outer_steps == 0:
+        if step == self._outer_step:
+            return
+        self._outer_step = step
+        if step % self.every_n_outer_steps == 0:
             self._save(trainer, pl_module)
         if keep is not None and step % keep == 0 and trainer.is_global_zero:
             self._save_mean(pl_module, f"mean_theta_{step:06}.safetensors")
@@ -124,6 +130,11 @@ class RunCheckpoint(Checkpoint):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save at the end of the run."""
         self._save(trainer, pl_module)
+
+    def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
+        """Save when a signal stops the run, which it does between outer steps."""
+        if isinstance(exception, Stopped):
+            self._save(trainer, pl_module)
 
     def _save(self, trainer: Trainer, pl_module: Any) -> None:
         if trainer.global_step == self._saved_at:

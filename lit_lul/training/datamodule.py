@@ -1,5 +1,6 @@
-"""TaskDataModule: Lightning's view of the stream of truncations."""
+"""TaskDataModule: Lightning's view of the stream of truncations, and the loaders of it."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -8,16 +9,81 @@ from lightning import LightningDataModule
 
 from lit_lul.errors import InvalidInput
 from lit_lul.networks import MLPs, Networks
-from lit_lul.tasks import GlyphTasks, Source, TaskSource
-from lit_lul.tasks.lengths import ProblemLength, Rounds, UnrollLength
+from lit_lul.tasks import GlyphTasks, ImageTasks, Source, TaskSource
+from lit_lul.tasks.plan import Plan
+from lit_lul.tasks.schedules import (
+    THE_END,
+    ProblemLength,
+    Rounds,
+    UnrollLength,
+    is_drawn,
+    weight_at,
+)
 from lit_lul.tasks.sizes import Sizes
 from lit_lul.tasks.stream import TaskStream
-from lit_lul.tasks.weights import THE_END, is_drawn, weight_at
-from lit_lul.training.loaders import Item, RolloutLoader, StreamLoader
-from lit_lul.training.truncations import CohortTruncation, realise
+from lit_lul.training.ranks import gather
 
 ROLLOUT_SEED = {"validate": 1, "test": 2}
 """Seeds of the tasks of validation and test: different, and the same in every run."""
+
+
+class StreamLoader:
+    """Loads a stream of truncations; Lightning saves and resumes it.
+
+    Args:
+        stream: this rank's stream.
+        length: truncations of the complete run, counted from its start; None for no end.
+    """
+
+    def __init__(self, stream: TaskStream, length: int | None) -> None:
+        self.stream, self.length = stream, length
+
+    def __iter__(self) -> Iterator[Plan]:
+        """Plans from the last used truncation on; all of them count."""
+        return iter(self.stream)
+
+    def __len__(self) -> int:
+        """Truncations of the run.
+
+        Raises:
+            TypeError: when the run has no end.
+        """
+        if self.length is None:
+            raise TypeError("the run has no fixed number of outer steps")
+        return self.length
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state of the stream; all ranks must call it, rank 0 gets all ranks' cohorts."""
+        mine = self.stream.state_dict()
+        return mine | {"slots": [slot for rank in gather(mine) for slot in rank["slots"]]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Resume from a state, with this rank's cohorts."""
+        self.stream.load_state_dict(state_dict)
+
+
+class RolloutLoader:
+    """Loads one long truncation of each of some cohorts, from new states.
+
+    Args:
+        stream: its number of cohorts must be that of all ranks together.
+        seed: seed of the tasks.
+        steps: inner steps of each rollout.
+        mine: numbers of this rank's cohorts.
+    """
+
+    def __init__(self, stream: TaskStream, seed: int, steps: int, mine: range) -> None:
+        self.stream, self.seed, self.steps, self.mine = stream, seed, steps, mine
+
+    def __iter__(self) -> Iterator[Plan]:
+        """A plan for each cohort; a rank without any repeats the first, uncounted."""
+        for plan in self.stream.rollouts(self.seed, self.steps, self.mine or range(1)):
+            plan.counted = bool(self.mine)
+            yield plan
+
+    def __len__(self) -> int:
+        """Number of rollouts."""
+        return len(self.mine) or 1
 
 
 class TaskDataModule(LightningDataModule):
@@ -60,11 +126,10 @@ class TaskDataModule(LightningDataModule):
         validation_steps: int = 50,
     ) -> None:
         super().__init__()
-        if validation_cohorts < 1 or validation_steps < 0:
-            raise InvalidInput(
-                f"{validation_cohorts} validation_cohorts of {validation_steps} validation_steps: "
-                "expected one or more, of zero or more"
-            )
+        if validation_cohorts < 1:
+            raise InvalidInput(f"validation_cohorts must be at least 1, got {validation_cohorts}")
+        if validation_steps < 0:
+            raise InvalidInput(f"validation_steps must be at least 0, got {validation_steps}")
         self.embedding_units, self.seed = embedding_units, seed
         self.sources, self.data_root, self.sizes, self.networks = (
             sources,
@@ -130,6 +195,12 @@ class TaskDataModule(LightningDataModule):
         """As `val_dataloader`, with other tasks."""
         return [self._rollouts("test")]
 
+    @property
+    def datasets(self) -> set[str]:
+        """Names of the image datasets that the sources use."""
+        sources = self.sources.values()
+        return {source.images.dataset for source in sources if isinstance(source, ImageTasks)}
+
     def cohort_settings(self) -> dict[str, Any]:
         """All settings that a cohort's state depends on, as plain values; weights do not count."""
         assert self.trainer is not None, "set by the trainer"
@@ -146,26 +217,12 @@ class TaskDataModule(LightningDataModule):
         }
 
     def transfer_batch_to_device(
-        self, batch: Item, device: torch.device, dataloader_idx: int
-    ) -> Item:
-        """Move a plan to the device."""
-        return Item(batch.plan.to(device), batch.counted)
-
-    def on_after_batch_transfer(self, batch: Item, dataloader_idx: int) -> CohortTruncation:
-        """Make the tensors of the plan on the device, and note it as used."""
-        if batch.plan.after is not None:
-            self._loader.stream.used(batch.plan)
-        assert self.trainer is not None, "set by the trainer"
-        module: Any = self.trainer.lightning_module
-        return realise(
-            batch.plan,
-            module.device,
-            next(module.parameters()).dtype,
-            self.sizes.tasks,
-            batch.counted,
-            module.objective.needs_unlabelled,
-            module.learner.learns_from,
-        )
+        self, batch: Plan, device: torch.device, dataloader_idx: int
+    ) -> Plan:
+        """Move a plan to the device, and note it as used; the module makes its tensors."""
+        if batch.after is not None:
+            self._loader.stream.used(batch)
+        return batch.to(device)
 
     def _load(self) -> tuple[list[TaskSource], list[TaskSource]]:
         """The sources of training, and those of validation."""
@@ -182,7 +239,7 @@ class TaskDataModule(LightningDataModule):
         return [training for training, _ in loaded], validation
 
     def _rollouts(self, stage: str) -> RolloutLoader:
-        """Rollouts of this rank's cohorts; a rank without any repeats the first, uncounted."""
+        """Rollouts of this rank's cohorts."""
         assert self.trainer is not None, "set by the trainer"
         sizes = replace(self.sizes, cohorts=self.validation_cohorts)
         stream = self.stream(self.validation, sizes)

@@ -18,8 +18,14 @@ from lit_lul.evaluation.probes import ridge_of
 from lit_lul.files.theta import described
 from lit_lul.learners.learner import Learner
 from lit_lul.training.loggers import log_metrics, run_folder
-from lit_lul.training.picture import draw_curves, draw_embedding, draw_receptive_fields, show
-from lit_lul.training.tables import embedding_rows, show_table
+from lit_lul.training.picture import (
+    draw_curves,
+    draw_embedding,
+    draw_receptive_fields,
+    embedding_rows,
+    show,
+    show_table,
+)
 
 UNTRAINED_SEED = 0
 

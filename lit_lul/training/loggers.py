@@ -1,4 +1,4 @@
-"""Logging: a CSV log that survives resuming, and settings for all loggers."""
+"""Where a run reports: its folder, a CSV log that survives resuming, the progress bar."""
 
 import csv
 import json
@@ -9,12 +9,58 @@ from typing import Any
 
 from lightning import LightningModule, Trainer
 from lightning.fabric.loggers.logger import rank_zero_experiment
+from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
+from lightning.pytorch.utilities import rank_zero_only
 
 from lit_lul.errors import InvalidInput
 from lit_lul.files.atomic import not_written, replace_file
+
+LAST = Path("checkpoints", "last.ckpt")
+"""The newest checkpoint within a run's folder."""
+
+
+def versions(root: Path) -> list[int]:
+    """Numbers of the runs below a root, in order."""
+    names = (folder.name.removeprefix("version_") for folder in root.glob("version_*"))
+    return sorted(int(name) for name in names if name.isdigit())
+
+
+def last_run(root: Path) -> int:
+    """The number of the newest run that has saved a checkpoint.
+
+    Raises:
+        InvalidInput: when there is none.
+    """
+    saved = [v for v in versions(root) if (root / f"version_{v}" / LAST).is_file()]
+    if not saved:
+        raise InvalidInput(f"--ckpt_path last: no checkpoint of a run under {root}")
+    return saved[-1]
+
+
+def claim_version(root: Path) -> int:
+    """Create the folder of a new run and return its number; safe when runs start concurrently.
+
+    Only rank 0 creates it; other ranks log to its folder.
+
+    Raises:
+        InvalidInput: when a folder cannot be created.
+    """
+    version = max(versions(root), default=-1) + 1
+    if getattr(rank_zero_only, "rank", None):
+        return version
+    with not_written(root):
+        root.mkdir(parents=True, exist_ok=True)
+        while True:
+            try:
+                (root / f"version_{version}").mkdir()
+            except FileExistsError:
+                version += 1
+            else:
+                return version
+
 
 EXTRAS = {"TensorBoardLogger": "tensorboard", "WandbLogger": "wandb"}
 """Ends of the names of loggers that need a package, with the extra that installs it."""
@@ -127,3 +173,40 @@ class RunConfig(SaveConfigCallback):
         for logger in trainer.loggers:
             if not isinstance(logger, CSVLogger | TensorBoardLogger):
                 logger.log_hyperparams(config)
+
+
+SHOWN = {
+    "train/meta_loss": "loss",
+    "train/accuracy": "accuracy",
+    "train/inner_steps_per_second": "inner steps/s",
+    "train/memory_gib": "GiB",
+    "train/hours_left": "hours left",
+}
+"""Short names of the metrics shown beside the bar."""
+
+
+class OuterStepProgressBar(RichProgressBar):
+    """Rich progress bar over the truncations of a run, labelled with the outer step."""
+
+    @property
+    def total_train_batches(self) -> int | float:
+        """Truncations of the complete run."""
+        return self.trainer.num_training_batches
+
+    def get_metrics(
+        self, trainer: Trainer, pl_module: LightningModule
+    ) -> dict[str, int | str | float | dict[str, float]]:
+        """The metrics of `SHOWN`, by their short names."""
+        items = super().get_metrics(trainer, pl_module)
+        return {short: items[name] for name, short in SHOWN.items() if name in items}
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+        """Update the bar and its description."""
+        super().on_train_batch_end(trainer, pl_module, *args)
+        if self.progress is not None and self.train_progress_bar_id is not None:
+            description = self._get_train_description(trainer.current_epoch)
+            self.progress.update(self.train_progress_bar_id, description=description)
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        total = f"/{self.trainer.max_steps}" if self.trainer.max_steps > 0 else ""
+        return f"Outer step {self.trainer.global_step}{total}"

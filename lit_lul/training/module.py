@@ -1,6 +1,5 @@
 """MetaLightningModule: holds θ and the cohorts' states, and optimises θ manually."""
 
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,27 +12,24 @@ from torch.distributed import ReduceOp
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric
 
-from lit_lul.devices import has_compiler
+from lit_lul.devices import check_precision, has_compiler
 from lit_lul.errors import InvalidInput
 from lit_lul.estimators import TruncatedBackprop
-from lit_lul.estimators.estimator import Carry, Estimator, Truncation
+from lit_lul.estimators.estimator import Carry, Estimator
 from lit_lul.estimators.truncated_backprop import advance
 from lit_lul.files.theta import check_same, check_settings, check_shapes, described
 from lit_lul.learners import Learner, UnsupervisedUpdate
 from lit_lul.objectives import FewShotRidge
 from lit_lul.objectives.objective import Objective
-from lit_lul.training.gradient_sum import GradientSum
-from lit_lul.training.loggers import log_metrics
-from lit_lul.training.mean_theta import MeanTheta
-from lit_lul.training.metrics import UnrollMetrics
-from lit_lul.training.precisions import check_precision
-from lit_lul.training.preemption import Stopped
-from lit_lul.training.progress import SHOWN
-from lit_lul.training.rank_state import join_ranks, own_part
-from lit_lul.training.ranks import reduce
+from lit_lul.tasks.plan import Plan
+from lit_lul.training.datamodule import TaskDataModule
+from lit_lul.training.loggers import SHOWN, log_metrics
+from lit_lul.training.metrics import Throughput, UnrollMetrics, peak_memory
+from lit_lul.training.outer_step import GradientSum, MeanTheta
+from lit_lul.training.preemption import Stopped, stop_signal
+from lit_lul.training.ranks import join_ranks, own_part, reduce
 from lit_lul.training.schedules import paper_optimizer, paper_schedule
-from lit_lul.training.throughput import Throughput, peak_memory
-from lit_lul.training.truncations import CohortTruncation
+from lit_lul.training.truncations import CohortTruncation, Needs, realise
 from lit_lul.trees import to_device
 
 
@@ -83,11 +79,9 @@ class MetaLightningModule(LightningModule):
         self.clip_norm = clip_norm
         self.compile_learner = has_compiler() if compile is None else compile
         self.cohorts: dict[int, Carry] = {}
-        self.stop_signal = 0
-        """Number of a received signal that stops the run; 0 for none."""
-        self.stopping = False
+        self._stopping = False
         """Whether all ranks stop after this outer step."""
-        self.turn = 0
+        self._turn = 0
         """Truncations of the current outer step that this rank has done."""
         parameters = sum(p.numel() for p in self.learner.parameters())
         self._sum = GradientSum(parameters, cohort_clip_norm)
@@ -109,13 +103,14 @@ class MetaLightningModule(LightningModule):
         if self.trainer.precision == "64-true":  # before a checkpoint is loaded into it
             self.learner.double()
         trainer: Any = self.trainer  # Lightning sets these two without declaring them
-        data = self._data = trainer.datamodule
         self._log_every = trainer.log_every_n_steps
-        self.train_metrics = UnrollMetrics("train", data.families)
+        assert isinstance(trainer.datamodule, TaskDataModule), "it makes the plans of truncations"
+        self._data: TaskDataModule = trainer.datamodule
+        self.train_metrics = UnrollMetrics("train", self._data.families)
         self.cohort_age = MeanMetric()
         self.cohort_age.persistent(True)
         rolled_out = "test" if stage == "test" else "val"
-        self.rollout_metrics = UnrollMetrics(rolled_out, data.validation_families)
+        self.rollout_metrics = UnrollMetrics(rolled_out, self._data.validation_families)
         self._throughput = Throughput()
 
     @property
@@ -139,30 +134,46 @@ class MetaLightningModule(LightningModule):
         optimizer = self.make_optimizer(self.learner.parameters())
         return {"optimizer": optimizer, "lr_scheduler": self.make_schedule(optimizer)}
 
+    @property
+    def needs(self) -> Needs:
+        """What the learner and the objective need of the data."""
+        return Needs(
+            self.device,
+            self._theta_dtype,
+            self.learner.learns_from,
+            self.objective.needs_unlabelled,
+        )
+
+    def on_after_batch_transfer(self, batch: Plan, dataloader_idx: int) -> CohortTruncation:
+        """Make the tensors of a plan on the device."""
+        return realise(batch, self.needs)
+
     def training_step(self, batch: CohortTruncation, batch_idx: int) -> None:
-        """Run one truncation; after the last one of an outer step, update θ."""
-        truncation = self._suited(batch.truncation)
-        carry = None if batch.fresh else self.cohorts.get(batch.cohort)
+        """Run one truncation; after the last one of an outer step, update θ (algorithm 1)."""
+        plan, truncation = batch.plan, batch.truncation
+        self.learner.check(truncation.network)
+        carry = None if plan.fresh else self.cohorts.get(plan.cohort)
         outcome = self.estimator(self.learner, self.objective, carry, truncation)
-        self.cohorts[batch.cohort] = outcome.carry
-        self._sum.add(batch.cohort, outcome)
-        self.train_metrics.update(outcome.score.loss, outcome.score.accuracy, batch.family)
-        self.cohort_age.update(batch.age)
+        self.cohorts[plan.cohort] = outcome.carry
+        self._sum.add(plan.cohort, outcome)
+        self.train_metrics.update(outcome.score.loss, outcome.score.accuracy, plan.family)
+        self.cohort_age.update(plan.age)
         self._throughput.count(inner_steps=len(truncation.batches) * truncation.tasks)
-        self.turn = 0 if batch.completes else self.turn + 1
-        if batch.completes:
+        self._turn = 0 if plan.completes else self._turn + 1
+        if plan.completes:
             self._outer_step()
-        if self.turn % self._data.sizes.cohorts == 0:
+        if self._turn % self._data.sizes.cohorts == 0:
             self._drop_failed()
 
     def on_train_batch_end(self, outputs: Any, batch: CohortTruncation, batch_idx: int) -> None:
-        """Exit when all ranks stop; callbacks have already saved.
+        """Exit when all ranks stop; `RunCheckpoint` saves what it interrupts.
 
         Raises:
             Stopped: a SystemExit.
         """
-        if self.stopping:
-            number = reduce(torch.tensor(self.stop_signal, device=self.device), ReduceOp.MAX)
+        if self._stopping:
+            number = torch.tensor(stop_signal(self.trainer), device=self.device)
+            number = reduce(number, ReduceOp.MAX)
             raise Stopped(self.trainer, int(number))
 
     def on_validation_start(self) -> None:
@@ -193,7 +204,7 @@ class MetaLightningModule(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Save all ranks' cohorts and sums, and the learner's settings; all ranks must call it."""
         self._drop_failed()
-        checkpoint |= join_ranks(self.cohorts, self._rank_sums(), self.turn)
+        checkpoint |= join_ranks(self.cohorts, self._rank_sums(), self._turn)
         carries = {"model.estimator": self.estimator.carries}
         checkpoint["cohort_settings"] = self._data.cohort_settings() | carries
         checkpoint["learner"] = described(self.learner)
@@ -222,7 +233,7 @@ class MetaLightningModule(LightningModule):
         found, expected = checkpoint["cohort_settings"], self._data.cohort_settings()
         expected |= {"model.estimator": self.estimator.carries}
         check_same(source, found, {name: v for name, v in expected.items() if name in found})
-        self.cohorts, sums, self.turn = own_part(
+        self.cohorts, sums, self._turn = own_part(
             source,
             checkpoint,
             self._data.sizes.cohorts,
@@ -253,7 +264,7 @@ class MetaLightningModule(LightningModule):
         """Update θ with the mean gradient over all truncations of all ranks."""
         optimizer, scheduler = self.optimizers(), self.lr_schedulers()
         assert isinstance(optimizer, LightningOptimizer) and isinstance(scheduler, LRScheduler)
-        gradient, self.stopping = self._sum.mean(self.stop_signal)
+        gradient, self._stopping = self._sum.mean(stop_signal(self.trainer))
         sizes = [p.numel() for p in self.learner.parameters()]
         for parameter, part in zip(self.learner.parameters(), gradient.split(sizes), strict=True):
             parameter.grad = part.view_as(parameter).clone()
@@ -287,18 +298,15 @@ class MetaLightningModule(LightningModule):
         named = {f"train/{name}": value for name, value in values.items()}
         self._log(self.train_metrics.summarise() | named)
 
-    def _suited(self, truncation: Truncation) -> Truncation:
-        """The truncation with the network that the learner trains."""
-        return replace(truncation, network=self.learner.network_for(truncation.network))
-
     def _roll_out(self, batch: CohortTruncation) -> None:
-        truncation = self._suited(batch.truncation)
+        truncation = batch.truncation
+        self.learner.check(truncation.network)
         with torch.no_grad():
             state = advance(self.learner, None, truncation)
             params = self.learner.parameters_of(state)
             score = self.objective(truncation.network, params, truncation.labelled)
-        if batch.counted:
-            self.rollout_metrics.update(score.loss, score.accuracy, batch.family)
+        if batch.plan.counted:
+            self.rollout_metrics.update(score.loss, score.accuracy, batch.plan.family)
 
     def _log(self, values: dict[str, Tensor]) -> None:
         """Log values with all loggers at the outer step, and show the main ones."""

@@ -1,7 +1,8 @@
-"""Figures of held-out evaluations."""
+"""Figures and tables of held-out evaluations."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -133,3 +134,27 @@ def show(trainer: Trainer, name: str, figure: Figure, picture: Path) -> None:
             logger.experiment.add_image(name, pixels, trainer.global_step, dataformats="HWC")
         elif isinstance(logger, WandbLogger):
             logger.log_image(name, [str(picture)], step=trainer.global_step)
+
+
+def show_table(
+    trainer: Trainer, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]
+) -> None:
+    """Pass a table to loggers that take tables.
+
+    Args:
+        trainer: the trainer with the loggers.
+        name: name of the table in the loggers.
+        columns: names of the columns.
+        rows: cells, of one type per column.
+    """
+    for logger in trainer.loggers:
+        if isinstance(logger, WandbLogger):
+            data = [list(row) for row in rows]
+            logger.log_table(name, list(columns), data, step=trainer.global_step)
+
+
+def embedding_rows(embedding: Tensor, labels: Tensor) -> tuple[list[str], list[list[Any]]]:
+    """Columns and rows of a table of the embedding (K, E) and its classes (K,)."""
+    columns = ["class", *(f"u{unit}" for unit in range(embedding.shape[1]))]
+    pairs = zip(labels.tolist(), embedding.tolist(), strict=True)
+    return columns, [[str(label), *row] for label, row in pairs]

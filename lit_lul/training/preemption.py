@@ -20,21 +20,16 @@ class StopOnSignal(Callback):
     that all stop at the same outer step. Further signals change nothing.
     """
 
+    number = 0
+    """Number of the signal that has arrived; 0 for none."""
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Replace Lightning's signal handlers, which would save another checkpoint or none.
 
         Lightning restores all handlers at the end.
         """
-        module: Any = pl_module
-
-        def note(number: int, frame: FrameType | None) -> None:
-            if not module.stop_signal:
-                name = signal.Signals(number).name
-                os.write(2, f"{name}: stopping after this outer step\n".encode())
-            module.stop_signal = number
-
         for number in SIGNALS:
-            signal.signal(number, note)
+            signal.signal(number, self._note)
         # Lightning broadcasts before every truncation whether rank 0 got a signal, which would
         # synchronise the ranks each time
         loop: Any = trainer.fit_loop.epoch_loop
@@ -47,6 +42,18 @@ class StopOnSignal(Callback):
         launcher = trainer.strategy.launcher
         if launcher is not None and not isinstance(exception, Stopped):
             launcher.kill(signal.SIGKILL)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if not self.number:
+            name = signal.Signals(number).name
+            os.write(2, f"{name}: stopping after this outer step\n".encode())
+        self.number = number
+
+
+def stop_signal(trainer: Trainer) -> int:
+    """Number of the signal that stops this rank's run; 0 for none."""
+    callbacks: list[Callback] = vars(trainer)["callbacks"]  # which Lightning does not declare
+    return next((c.number for c in callbacks if isinstance(c, StopOnSignal)), 0)
 
 
 class Stopped(SystemExit):

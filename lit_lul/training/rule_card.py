@@ -1,6 +1,6 @@
 """The card of a meta-trained θ, written at the end of a run."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,6 @@ from lit_lul.files.atomic import replace_file
 from lit_lul.files.hub import THETA, is_reference
 from lit_lul.files.theta import described
 from lit_lul.learners import LSTMOptimizer
-from lit_lul.tasks import ImageTasks
 from lit_lul.training.held_out_curve import HeldOutCurve
 from lit_lul.training.loggers import run_folder
 from lit_lul.training.wandb_logger import RunWandbLogger
@@ -76,12 +75,18 @@ class RuleCard(Callback):
 
     Args:
         curves: the held-out curves that the card reports.
+        datasets: references of the datasets that meta-training uses.
         source: θ, checkpoint or reference that the run starts from; None if it is new, or resumed
             in its own folder.
     """
 
-    def __init__(self, curves: Sequence[HeldOutCurve] = (), source: str | None = None) -> None:
-        self.curves, self.source = curves, source
+    def __init__(
+        self,
+        curves: Sequence[HeldOutCurve] = (),
+        datasets: Collection[str] = (),
+        source: str | None = None,
+    ) -> None:
+        self.curves, self.datasets, self.source = curves, datasets, source
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Agree with all ranks on the folder, and record the source."""
@@ -117,10 +122,8 @@ class RuleCard(Callback):
             if isinstance(logger, RunWandbLogger):
                 logger.log_rule(self.theta, self.path, {"outer_steps": trainer.global_step})
 
-    def _text(self, trainer: Any, pl_module: Any) -> str:
+    def _text(self, trainer: Trainer, pl_module: Any) -> str:
         learner, settings = described(pl_module.learner)
-        sources = trainer.datamodule.sources.values()
-        images = [source.images.dataset for source in sources if isinstance(source, ImageTasks)]
         numbers = "\n\n".join(curve.numbers() for curve in self.curves)
         tags, usage = "unsupervised-learning, learning-rules", WITHOUT_LABELS
         if isinstance(pl_module.learner, LSTMOptimizer):
@@ -130,7 +133,7 @@ class RuleCard(Callback):
         return TEMPLATE.format(
             tags=tags,
             usage=usage.format(file=self.theta),
-            datasets=", ".join(sorted({name for name in images if is_reference(name)})),
+            datasets=", ".join(sorted(filter(is_reference, self.datasets))),
             learner=learner,
             steps=trainer.global_step,
             start=f"from {self.source}" if self.source else "from newly initialised θ",

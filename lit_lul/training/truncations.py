@@ -1,6 +1,7 @@
 """From a plan to the tensors of a training step."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -12,92 +13,91 @@ from lit_lul.learners.learner import Batch, LearnsFrom
 from lit_lul.objectives.objective import Labelled
 from lit_lul.tasks.plan import Plan
 from lit_lul.tasks.source import Batches
-from lit_lul.trees import map_tensors
-
-
-class CohortTruncation(NamedTuple):
-    """A truncation and its cohort: the argument of a training step."""
-
-    cohort: int
-    """Number of the cohort, over all ranks."""
-    fresh: bool
-    """Whether it starts a new inner problem."""
-    age: int
-    """Inner steps since the problem began."""
-    family: int
-    """Index of the task family."""
-    counted: bool
-    """False for a rollout that another rank does as well."""
-    completes: bool
-    """Whether it is the last of an outer step."""
-    truncation: Truncation
-
+from lit_lul.trees import Tree, map_tensors
 
 STATISTICS_STEPS = 4
 """Last inner steps whose minibatches give the statistics of an inductive objective."""
 
 
-def realise(
-    plan: Plan,
-    device: torch.device,
-    dtype: torch.dtype,
-    tasks: int,
-    counted: bool = True,
-    unlabelled: bool = False,
-    learns_from: LearnsFrom = "unlabelled",
-) -> CohortTruncation:
+class Needs(NamedTuple):
+    """What meta-training needs of the data: all that the module tells the datamodule."""
+
+    device: torch.device
+    """The device that trains."""
+    dtype: torch.dtype
+    """The dtype of θ, in which inputs and targets are given."""
+    learns_from: LearnsFrom = "unlabelled"
+    """What the learner's inner steps see."""
+    unlabelled: bool = False
+    """Whether the objective embeds by the statistics of unlabelled examples."""
+
+
+class CohortTruncation(NamedTuple):
+    """The argument of a training step: a truncation, and the plan that it was made of."""
+
+    plan: Plan
+    """The cohort, its age and family, and the place of the truncation in the run."""
+    truncation: Truncation
+    """Its tensors, on the device and in the dtype that training needs."""
+
+
+def realise(plan: Plan, needs: Needs) -> CohortTruncation:
     """Make the tensors of a truncation.
 
     Args:
         plan: its plan, on the device.
-        device: the device that trains.
-        dtype: dtype of θ, inputs and targets.
-        tasks: T.
-        counted: whether metrics count it.
-        unlabelled: whether the objective needs unlabelled examples.
-        learns_from: what the learner's inner steps see.
+        needs: what the learner and the objective need.
 
     Raises:
-        InvalidInput: when the learner needs labels of minibatches that the source does not have.
+        InvalidInput: when the learner needs labels of minibatches that the source does not have,
+            or one draw of support examples where there are more.
     """
+    batches, labelled = plan.source.realise(plan.content, needs.device)
+    if needs.unlabelled:
+        last = batches.make(slice(max(0, batches.steps - STATISTICS_STEPS), batches.steps))
+        labelled = labelled._replace(unlabelled_x=last.transpose(0, 1).flatten(1, 2))
+    truncation = Truncation(
+        plan.network,
+        plan.tasks,
+        _seen(batches, labelled, needs.learns_from),
+        labelled,
+        plan.start_seed,
+        plan.noise_seed,
+    )
+    return CohortTruncation(plan, in_dtype(truncation, needs.dtype))
+
+
+def in_dtype(truncation: Truncation, dtype: torch.dtype) -> Truncation:
+    """The truncation with all its inputs and targets in a dtype."""
+    return replace(
+        truncation,
+        batches=_Cast(truncation.batches, dtype),
+        labelled=_cast(truncation.labelled, dtype),
+    )
+
+
+class _Cast:
+    """Minibatches in a dtype."""
+
+    def __init__(self, batches: Minibatches, dtype: torch.dtype) -> None:
+        self.batches, self.dtype = batches, dtype
+
+    def __len__(self) -> int:
+        """U."""
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """One minibatch after another."""
+        return (_cast(batch, self.dtype) for batch in self.batches)
+
+
+def _cast(tree: Tree, dtype: torch.dtype) -> Tree:
+    """The tree with its floating-point tensors in a dtype."""
 
     def cast(tensor: Tensor) -> Tensor:
         return tensor.to(dtype) if tensor.is_floating_point() else tensor
 
-    batches, labelled = plan.source.realise(plan.content, device)
-    if unlabelled:
-        last = batches.make(slice(max(0, batches.steps - STATISTICS_STEPS), batches.steps))
-        labelled = labelled._replace(unlabelled_x=last.transpose(0, 1).flatten(1, 2))
-    if dtype != torch.float32:
-        labelled = map_tensors(cast, labelled)
-        make = batches.make
-        batches = Batches(batches.steps, lambda steps: make(steps).to(dtype), batches.targets)
-    seen = _seen(batches, labelled, learns_from)
-    truncation = Truncation(plan.network, tasks, seen, labelled, plan.start_seed, plan.noise_seed)
-    return CohortTruncation(
-        cohort=plan.cohort,
-        fresh=plan.fresh,
-        age=plan.age,
-        family=plan.family,
-        counted=counted,
-        completes=plan.after is not None and plan.after.turn == 0,
-        truncation=truncation,
-    )
-
-
-class Repeated:
-    """The same batch in each of U inner steps."""
-
-    def __init__(self, steps: int, batch: Batch) -> None:
-        self.steps, self.batch = steps, batch
-
-    def __len__(self) -> int:
-        """U."""
-        return self.steps
-
-    def __iter__(self) -> Iterator[Batch]:
-        """The batch, U times."""
-        return (self.batch for _ in range(self.steps))
+    return map_tensors(cast, tree)
 
 
 def _seen(batches: Batches, labelled: Labelled, learns_from: LearnsFrom) -> Minibatches:
@@ -108,7 +108,7 @@ def _seen(batches: Batches, labelled: Labelled, learns_from: LearnsFrom) -> Mini
                 f"data.sizes.draws {len(labelled.support_x)}: a learner that trains on support "
                 "examples expects 1"
             )
-        return Repeated(len(batches), Batch(labelled.support_x[0], labelled.support_y[0]))
+        return [Batch(labelled.support_x[0], labelled.support_y[0])] * len(batches)
     if learns_from == "unlabelled":
         return Batches(batches.steps, batches.make)
     if batches.targets is None:

@@ -15,7 +15,7 @@ from lit_lul.evaluation.curve import roll_out_draws
 from lit_lul.evaluation.held_out import HeldOut, describe
 from lit_lul.evaluation.held_out_data import HeldOutData
 from lit_lul.files.theta import load_learner
-from lit_lul.networks.mlps import MLPs
+from lit_lul.networks.mlp import MLPs
 from lit_lul.objectives.few_shot_ridge import FewShotRidge
 from lit_lul.report.stored_rows import Row, RowFile, rule_key
 from lit_lul.sweep import FINISHED

@@ -21,9 +21,8 @@ from lit_lul.objectives import CrossEntropy, Prototypes
 from lit_lul.objectives.objective import Labelled, Objective
 from lit_lul.report.stored_rows import DEVICE
 from lit_lul.tasks.class_tasks import ClassTasks
-from lit_lul.tasks.lengths import Rounds
+from lit_lul.tasks.schedules import Rounds, is_drawn
 from lit_lul.tasks.source import Source
-from lit_lul.tasks.weights import is_drawn
 
 
 @dataclass(frozen=True)

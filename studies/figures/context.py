@@ -10,8 +10,8 @@ from lit_lul.evaluation.curve import roll_out_draws
 from lit_lul.evaluation.held_out import HeldOut, describe
 from lit_lul.evaluation.held_out_data import HeldOutData
 from lit_lul.learners.learner import Learner
-from lit_lul.learners.local.competitive import CompetitiveRule
-from lit_lul.learners.local.hebbian import HebbianRule
+from lit_lul.learners.local.prototypes import PrototypeRule
+from lit_lul.learners.local.rule import LocalRule
 from lit_lul.objectives.few_shot_ridge import FewShotRidge
 from lit_lul.report.stored_rows import Precision, Row, autocast, rule_key
 from studies.figures.panel import Measurement
@@ -20,7 +20,7 @@ from studies.figures.run_thetas import KeptTheta
 SECONDS_PER_UNIT = 6e-5
 """About how long the paper's rule takes for an inner step of a task, per unit of network cost."""
 LOCAL_SHARE = 0.1
-"""What a `HebbianRule` takes of that."""
+"""What a `LocalRule` takes of that."""
 RIDGE = FewShotRidge()
 
 
@@ -88,7 +88,7 @@ class Context:
     def seconds(self, rule: Learner, held_out: HeldOut) -> float:
         """About how long a rule takes on a dataset."""
         network = held_out.networks.at(0.5, 200, rule.embedding_units)
-        share = LOCAL_SHARE if isinstance(rule, HebbianRule | CompetitiveRule) else 1
+        share = LOCAL_SHARE if isinstance(rule, LocalRule | PrototypeRule) else 1
         steps = held_out.draws * held_out.inner_steps * held_out.batch_size / 64
         return share * steps * network.cost * SECONDS_PER_UNIT
 

@@ -11,8 +11,8 @@ from sklearn.decomposition import PCA
 
 from lit_lul.evaluation.curve import embed_labelled
 from lit_lul.evaluation.draws import Draws
-from lit_lul.evaluation.rollout import rollout
 from lit_lul.learners.learner import Learner
+from lit_lul.learners.rollout import rollout
 from lit_lul.report.stored_rows import Numbers, autocast
 from studies.figures.context import RIDGE, Context
 from studies.figures.panel import Check, Measurement, Panel

@@ -12,7 +12,7 @@ from lit_lul.errors import InvalidInput
 from lit_lul.evaluation.curve import roll_out_draws
 from lit_lul.evaluation.held_out import HeldOut
 from lit_lul.learners.learner import Learner
-from lit_lul.networks.row_network import RowNetwork
+from lit_lul.networks.network import RowNetwork
 from lit_lul.report.stored_rows import Numbers, autocast
 from lit_lul.training.picture import tile_receptive_fields
 from studies.figures.context import RIDGE, Context

@@ -12,8 +12,8 @@ from lit_lul.evaluation.curve import embed_labelled
 from lit_lul.evaluation.draws import Draws
 from lit_lul.evaluation.held_out_data import HeldOutData
 from lit_lul.evaluation.probes import probe
-from lit_lul.evaluation.rollout import rollout
 from lit_lul.learners.learner import Learner
+from lit_lul.learners.rollout import rollout
 from lit_lul.report.stored_rows import DEVICE, Row, autocast, digest
 from studies.figures.context import RIDGE, Context
 from studies.figures.panel import (

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field, replace
 from matplotlib.figure import Figure
 
 from lit_lul.evaluation.held_out import HeldOut
-from lit_lul.networks.mlp import ACTIVATIONS
-from lit_lul.networks.mlps import MLPs
+from lit_lul.networks.mlp import ACTIVATIONS, MLPs
 from lit_lul.report.stored_rows import Row
 from studies.figures.context import Context
 from studies.figures.panel import (

@@ -23,11 +23,11 @@ from lit_lul.objectives.objective import Objective
 from lit_lul.objectives.supervised import LOSSES, predict
 from lit_lul.report.stored_rows import DEVICE, Numbers, RowFile, digest, rule_key
 from lit_lul.tasks import Source, TaskSource
-from lit_lul.tasks.lengths import ProblemLength, UnrollLength
+from lit_lul.tasks.schedules import ProblemLength, UnrollLength
 from lit_lul.tasks.sizes import Sizes
 from lit_lul.tasks.source import Seeds
 from lit_lul.tasks.stream import TaskStream
-from lit_lul.training.truncations import realise
+from lit_lul.training.truncations import Needs, realise
 from lit_lul.trees import map_tensors, tensors_of
 
 LEARNED = "learned"
@@ -154,7 +154,7 @@ class Measured:
         )
         seeds = Seeds([seed, 0], [seed, 1])
         plan = stream.plan(0, stream.families[0], problem.steps, seeds)
-        return realise(plan, DEVICE, torch.float32, draws, learns_from="labelled").truncation
+        return realise(plan, Needs(DEVICE, torch.float32, "labelled")).truncation
 
     def _train(
         self, make: Callable[[list[Tensor]], Optimizer], truncation: Truncation

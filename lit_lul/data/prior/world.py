@@ -6,14 +6,158 @@ noise, and then the marginals and flaws of inputs.
 Shapes: n rows, W classes, N_0 inputs, H features.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lit_lul.data.prior.difficulty import is_useful
-from lit_lul.data.prior.factors import Factors
 from lit_lul.data.prior.maps import MAPS, matrix
-from lit_lul.data.prior.marginals import MARGINALS
+
+LARGEST_MODES = 4
+
+
+class Factors(nn.Module):
+    """A random mixture of normals, one to four modes per class, and nuisance factors.
+
+    Classes may come in kinds, whose classes share most of their position.
+
+    Args:
+        classes: W.
+        rng: determines everything random.
+    """
+
+    centres: Tensor
+    """Positions of every class's modes, (W, modes, D)."""
+    spread: Tensor
+    """Standard deviations within a mode, (D,)."""
+    strength: Tensor
+    """Standard deviations of the nuisance factors, (F,)."""
+
+    def __init__(self, classes: int, rng: np.random.Generator) -> None:
+        super().__init__()
+        of_class = int(np.exp(rng.uniform(np.log(2), np.log(24))))  # D
+        nuisance = int(np.exp(rng.uniform(0, np.log(16))))  # F
+        modes = int(rng.integers(1, LARGEST_MODES, endpoint=True))
+        within, between = rng.uniform(0.1, 0.7), rng.uniform(0.3, 1.5)
+        kinds = int(rng.integers(1, max(2, classes // 3), endpoint=True))
+        kind = rng.normal(size=(kinds, of_class))[rng.integers(kinds, size=classes)]
+        shared = rng.choice([0.0, 0.5, 0.8], p=[0.5, 0.25, 0.25])
+        centres = np.sqrt(shared) * kind + np.sqrt(1 - shared) * rng.normal(
+            size=(classes, of_class)
+        )
+        centres = centres[:, None] + between * rng.normal(size=(classes, modes, of_class))
+        self.size = of_class + nuisance
+        self.discrete = bool(rng.random() < 0.2)
+        self.register_buffer("centres", torch.from_numpy(centres).float())
+        spread = within * np.exp(rng.normal(0, 0.5, of_class))
+        self.register_buffer("spread", torch.from_numpy(spread).float())
+        strength = np.exp(rng.uniform(np.log(0.2), np.log(2.5))) * np.exp(
+            rng.normal(0, 0.5, nuisance)
+        )
+        self.register_buffer("strength", torch.from_numpy(strength).float())
+
+    def forward(self, members: Tensor, generator: torch.Generator) -> Tensor:
+        """Draw the factors of rows of given classes (n,): (n, D + F)."""
+        n, modes = len(members), self.centres.shape[1]
+        mode = torch.randint(modes, (n,), generator=generator, device=members.device)
+        noise = torch.randn(n, self.size, generator=generator, device=members.device)
+        of_class, nuisance = noise.split([len(self.spread), len(self.strength)], dim=1)
+        if self.discrete:
+            nuisance = nuisance.sign()
+        place = self.centres[members, mode] + of_class * self.spread
+        return torch.cat([place, nuisance * self.strength], dim=1)
+
+
+def grey(x: Tensor, level: Tensor, generator: torch.Generator) -> Tensor:
+    """Values around a mean, cut off on both sides, as of grey pixels."""
+    return (0.5 + 0.25 * x).clamp(0, 1)
+
+
+def sparse(x: Tensor, level: Tensor, generator: torch.Generator) -> Tensor:
+    """Zero, save above a threshold, as of thin strokes or word counts."""
+    return (x - level).clamp(0, 2) / 2
+
+
+def binary(x: Tensor, level: Tensor, generator: torch.Generator) -> Tensor:
+    """Zero or one."""
+    return (x > level).to(x.dtype)
+
+
+def counts(x: Tensor, level: Tensor, generator: torch.Generator) -> Tensor:
+    """Poisson counts with a log-linear rate."""
+    return torch.poisson((x - level).clamp(max=3).exp(), generator=generator)
+
+
+def heavy(x: Tensor, level: Tensor, generator: torch.Generator) -> Tensor:
+    """Heavy tails on both sides."""
+    return torch.sinh(1.2 * x.clamp(-6, 6))
+
+
+def bounded(x: Tensor, level: Tensor, generator: torch.Generator) -> Tensor:
+    """Saturation at both ends."""
+    return torch.sigmoid(2 * (x - 0.5 * level))
+
+
+def plain(x: Tensor, level: Tensor, generator: torch.Generator) -> Tensor:
+    """Unchanged."""
+    return x
+
+
+MARGINALS: dict[str, Callable[[Tensor, Tensor, torch.Generator], Tensor]] = {
+    f.__name__: f for f in (grey, sparse, binary, counts, heavy, bounded, plain)
+}
+"""Marginals by name: functions of values (n, N), a level per input (N,) and a generator."""
+
+
+LABELS = 10
+"""Labelled rows per class for the few-shot check."""
+MANY = 40
+"""Labelled rows per class that tell whether a task can be learned at all."""
+TESTS = 10
+"""Test rows per class."""
+SOLVED, HOPELESS = 0.97, 0.12
+"""Few-shot accuracy of raw inputs above which a task is solved; accuracy from many labels, as a
+share of the way from chance to 1, below which it is hopeless."""
+
+
+def is_useful(world: Callable[[Tensor, torch.Generator], Tensor], ways: int, seed: int) -> bool:
+    """Whether the first `ways` classes of a world make a task that features can improve.
+
+    Args:
+        world: draws rows (n, N_0) of given classes (n,).
+        ways: classes of the labelled examples.
+        seed: determines the rows that it is judged by.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    few, many, test = (
+        torch.arange(ways).repeat_interleave(count) for count in (LABELS, MANY, TESTS)
+    )
+    x_few, x_many, x_test = (world(members, generator) for members in (few, many, test))
+    if ridge_accuracy(x_few, few, x_test, test) > SOLVED:
+        return False
+    chance = 1 / ways
+    best = max(
+        ridge_accuracy(x_many, many, x_test, test), nearest_accuracy(x_many, many, x_test, test)
+    )
+    return best > chance + HOPELESS * (1 - chance)
+
+
+def ridge_accuracy(x: Tensor, labels: Tensor, x_test: Tensor, labels_test: Tensor) -> float:
+    """Accuracy of a linear classifier with a small penalty on centred rows."""
+    mean = x.mean(0)
+    scale = (x - mean).square().sum(1).mean().sqrt().clamp(min=1e-6)
+    x, x_test = (x - mean) / scale, (x_test - mean) / scale
+    y = torch.nn.functional.one_hot(labels).to(x.dtype)
+    kernel = x @ x.T + 0.01 * torch.eye(len(x))
+    guess = x_test @ (x.T @ torch.linalg.solve(kernel, y - y.mean(0)))
+    return float((guess.argmax(1) == labels_test).float().mean())
+
+
+def nearest_accuracy(x: Tensor, labels: Tensor, x_test: Tensor, labels_test: Tensor) -> float:
+    """Accuracy of the nearest labelled row."""
+    return float((labels[torch.cdist(x_test, x).argmin(1)] == labels_test).float().mean())
+
 
 REFERENCE_ROWS = 512
 """Rows that fix the scale of the inputs."""

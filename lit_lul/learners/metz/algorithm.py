@@ -5,19 +5,29 @@ Shapes: T tasks, B examples, N_l units of layer l = 0..L, D error channels, H hi
 
 import warnings
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import NamedTuple, TypedDict
 
 import torch
 from torch import Tensor, nn
 
 from lit_lul.errors import InvalidInput
 from lit_lul.learners.learner import Batch, Learner, register
+from lit_lul.learners.metz.equations import (
+    bias_update,
+    error_signal,
+    move,
+    send_down,
+    weight_update,
+)
 from lit_lul.learners.metz.low_rank import LowRankReadouts
-from lit_lul.learners.metz.networks import HiddenState, TopSignal, init_fan_in
+from lit_lul.learners.metz.networks import (
+    HiddenState,
+    TopSignal,
+    init_fan_in,
+    weight_statistics,
+)
 from lit_lul.learners.metz.norm import compile_norms
 from lit_lul.learners.metz.settings import UpdateSettings
-from lit_lul.learners.metz.unit_features import weight_statistics
-from lit_lul.learners.metz.updates import PlaneSum, Update, bias_update
 from lit_lul.networks.mlp import MLP, WEIGHT_STD, MLPParams, truncated_normal
 from lit_lul.networks.network import Activations, Network
 from lit_lul.precision import forbid_tf32, full_precision
@@ -30,6 +40,17 @@ class UpdateState(TypedDict):
     """φ: W^l and b^l."""
     backward_weights: tuple[Tensor, ...]
     """V^l, (T, N_{l-1}, N_l), which propagate the error signal down (App. 34)."""
+
+
+class Update(NamedTuple):
+    """The update of all layers before the inner rate is applied; index l - 1 holds layer l."""
+
+    weights: tuple[Tensor, ...]
+    """ΔW^l, (T, N_{l-1}, N_l)."""
+    biases: tuple[Tensor, ...]
+    """Δb^l, (T, N_l)."""
+    backward_weights: tuple[Tensor, ...]
+    """ΔV^l, (T, N_{l-1}, N_l)."""
 
 
 @register
@@ -119,82 +140,60 @@ class UnsupervisedUpdate(Learner):
 
     def step(self, network: Network, state: UpdateState, batch: Batch) -> UpdateState:
         """The state after one update on unlabelled inputs in [0, 1] (App. 1-6)."""
-        activations = network.activations(state["params"], batch.x)
+        phi, rate = state["params"], self.settings.inner_rate
+        activations = network.activations(phi, batch.x)  # App. 3
         _, h = self.propagate(state, activations)
-        update = self.compute_update(state, activations, h)
-        rate = self.settings.inner_rate
-
-        def apply(before: Sequence[Tensor], deltas: Sequence[Tensor]) -> tuple[Tensor, ...]:
-            return tuple(
-                p * (1 - rate) - rate * delta for p, delta in zip(before, deltas, strict=True)
-            )
-
+        update = self.compute_update(state, activations, h)  # App. 4
         return {
             "params": {
-                "weights": apply(state["params"]["weights"], update.weights),
-                "biases": apply(state["params"]["biases"], update.biases),
+                "weights": move(phi["weights"], update.weights, rate),  # App. 5
+                "biases": move(phi["biases"], update.biases, rate),  # App. 6
             },
-            "backward_weights": apply(state["backward_weights"], update.backward_weights),
+            "backward_weights": move(state["backward_weights"], update.backward_weights, rate),
         }
 
     def propagate(
         self, state: UpdateState, activations: Activations
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """Propagate the error signal down the network (G.4.1).
+        """Propagate the error signal down the network (App. 29-36).
 
         Returns:
             d: d^0..d^L, (T, N_l, B, D).
             h: h^0..h^L, (T, N_l, B, H).
         """
         weights, biases = state["params"]["weights"], state["params"]["biases"]
-        layers = len(weights)
         xs = [x.mT for x in activations.x]
         zs = [z.mT for z in activations.z]
         d = [self.top_signal(xs[-1])]  # App. 31
         h: list[Tensor] = []
-        for layer in range(layers, -1, -1):
+        for layer in range(len(weights), -1, -1):
             statistics = weight_statistics(weights, layer)
             bias = biases[layer - 1] if layer > 0 else torch.zeros_like(statistics[..., 0])
             per_unit = torch.cat([statistics, bias.unsqueeze(-1)], dim=-1)
             h.append(self.hidden_state(d[-1], xs[layer], zs[layer], per_unit))  # App. 36
             if layer > 0:
-                r = self.error_readout(h[-1])
-                gate = torch.sigmoid(zs[layer]).unsqueeze(-1).to(r.dtype)
-                delta = torch.addcmul(r, d[-1].to(r.dtype), gate)  # App. 33
-                below = state["backward_weights"][layer - 1] @ delta.flatten(2)  # App. 34
-                d.append(self._normalise_error(below.unflatten(2, delta.shape[2:])))
+                delta = error_signal(d[-1], zs[layer], self.error_readout(h[-1]))  # App. 33
+                v = state["backward_weights"][layer - 1]
+                d.append(send_down(self.settings, delta, v))  # App. 34-35
         return d[::-1], h[::-1]
 
     def compute_update(
         self, state: UpdateState, activations: Activations, h: Sequence[Tensor]
     ) -> Update:
-        """ΔW, Δb and ΔV of all layers, computed from the hidden states (G.5, G.6)."""
+        """ΔW, Δb and ΔV of all layers, computed from the hidden states (App. 37-64)."""
         s = self.settings
         weights, biases, backward_weights = [], [], []
         for layer in range(1, len(h)):
-            below = self.readouts.below(h[layer - 1])
-            above, bias = self.readouts.above(h[layer])
-            low_rank = self.readouts.products(below, above)
+            above, bias = self.readouts.above(h[layer])  # App. 40-41, 63
+            low_rank = self.readouts.products(self.readouts.below(h[layer - 1]), above)  # App. 42
             v, u = activations.x[layer - 1].mT, activations.x[layer].mT
-            changed = [state["params"]["weights"][layer - 1]]
+            w = state["params"]["weights"][layer - 1]
             if s.backward_update == "own":
-                changed.append(state["backward_weights"][layer - 1])
-            sums = [PlaneSum(s, self.merge, self.merge_bias, w, v, u) for w in changed]
-            for name in s.plane_names:
-                product = low_rank[name]() if name in low_rank else None
-                for planes in sums:
-                    planes.add(name, product)
-            updates = [planes.update() for planes in sums]
-            weights.append(updates[0])
-            backward_weights.append(updates[-1])
+                w = torch.stack([w, state["backward_weights"][layer - 1]])
+            delta = weight_update(s, self.merge, self.merge_bias, w, v, u, low_rank)
+            delta_w, delta_v = delta if s.backward_update == "own" else (delta, delta)
+            weights.append(delta_w)
+            backward_weights.append(delta_v)
             with full_precision(v):
-                biases.append(bias_update(s, bias.to(v.dtype)))
+                biases.append(bias_update(s, bias.to(v.dtype)))  # App. 63-64
         return Update(tuple(weights), tuple(biases), tuple(backward_weights))
-
-    def _normalise_error(self, d: Tensor) -> Tensor:
-        """Scale d (T, N, B, D) to mean square 1, keeping its dtype (App. 35)."""
-        if self.settings.error_norm == "tensor":
-            scale = torch.rsqrt(d.square().mean((1, 2, 3), keepdim=True))
-        else:
-            scale = torch.rsqrt(d.square().mean(-1, keepdim=True) + 1e-6)
-        return d * scale.to(d.dtype)  # autocast may have widened it

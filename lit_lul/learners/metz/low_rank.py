@@ -13,7 +13,7 @@ from lit_lul.learners.metz.planes import planes_with, symmetric_part
 
 
 class LowRankReadouts(nn.Module):
-    """All linear readouts of h: those of every plane and that of the bias update.
+    """All linear readouts of h: of every plane, for lowRR (App. 37-42), and of the bias update.
 
     Rows of the weight, P for each readout: for h as the layer below, one for each plane with a
     readout `between`, then two for each `lower`; for h as the layer above, one for each `between`,

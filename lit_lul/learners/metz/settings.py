@@ -1,8 +1,9 @@
 """Settings of the unsupervised update: the released form by default, and the paper's form."""
 
-from dataclasses import dataclass, field, fields
-from typing import Any, Literal, get_args, get_origin
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
+from lit_lul.constraints import Checked, NonNegative, Positive, PositiveInt
 from lit_lul.errors import InvalidInput
 from lit_lul.learners.metz.planes import PLANES
 
@@ -14,24 +15,24 @@ PAPER_PLANES = [name for name, plane in PLANES.items() if plane.printed]
 
 
 @dataclass(frozen=True)
-class UpdateSettings:
+class UpdateSettings(Checked):
     """Settings of `UnsupervisedUpdate`. The defaults are what the authors' released code computes.
 
     Raises:
-        InvalidInput: for an unknown choice, planes that are unknown or repeated, a size below one.
+        InvalidInput: for planes that are unknown or repeated, or as `Checked`.
     """
 
-    hidden_channels: int = 64
+    hidden_channels: PositiveInt = 64
     """H, channels of the hidden state h (G.8)."""
-    error_channels: int = 32
+    error_channels: PositiveInt = 32
     """D, channels of the error signal d (G.4.1)."""
-    top_channels: int = 64
+    top_channels: PositiveInt = 64
     """S, channels inside topD (G.7)."""
-    readout_channels: int = 4
+    readout_channels: PositiveInt = 4
     """P, channels of a low-rank readout (App. 40-42)."""
-    embedding_units: int = 32
+    embedding_units: PositiveInt = 32
     """E, units of the network's top layer; topD's weights fix it (G.2, G.7)."""
-    inner_rate: float = 1e-4
+    inner_rate: Positive = 1e-4
     """η, the inner learning rate: the share of φ that one inner step replaces (App. 5-6)."""
     planes: list[str] = field(default_factory=lambda: list(RELEASED_PLANES))
     """Names of the weight-update planes in use (G.5)."""
@@ -50,7 +51,7 @@ class UpdateSettings:
     norm."""
     divide_by_planes: bool = True
     """Whether the merged update is divided by √(number of planes) before its normalisation."""
-    growth: float = 1 / 7
+    growth: NonNegative = 1 / 7
     """Multiple of Ŵ subtracted from ΔW, so that receptive fields do not collapse; 0 for none."""
     bias_constraint: Literal["centred", "rectified"] = "rectified"
     """Constraint on Δb: Δb - max(0, mean) (App. 64), or Δb + max(0, -mean), scaled."""
@@ -64,18 +65,11 @@ class UpdateSettings:
     """ΔV: computed from V with the θ of ΔW (G.5), or equal to ΔW; tied: V is W at all times."""
 
     def __post_init__(self) -> None:
-        for setting in fields(self):
-            value = getattr(self, setting.name)
-            if setting.type is int and value < 1:
-                raise InvalidInput(f"update rule {setting.name} {value}: expected one or more")
-            if get_origin(setting.type) is Literal and value not in get_args(setting.type):
-                choices = ", ".join(get_args(setting.type))
-                raise InvalidInput(
-                    f"update rule {setting.name} {value!r}: expected one of {choices}"
-                )
+        super().__post_init__()
         if not 0 < len(set(self.planes) & set(PLANES)) == len(self.planes):
             raise InvalidInput(
-                f"update rule planes {self.planes}: expected one or more of {', '.join(PLANES)}"
+                f"UpdateSettings.planes must be one or more of {', '.join(PLANES)}, "
+                f"got {', '.join(self.planes) or 'none'}"
             )
 
     @property

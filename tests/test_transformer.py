@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from sklearn.base import clone
+from sklearn.preprocessing import MinMaxScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import lit_lul
@@ -31,7 +32,7 @@ from lit_lul import (
 )
 from lit_lul.apply.rule import train_networks
 from lit_lul.errors import InvalidInput
-from lit_lul.learners import CompetitiveRule, CompetitiveSettings
+from lit_lul.learners import LocalRule, LocalSettings, PrototypeRule, PrototypeSettings
 
 ROWS = np.random.default_rng(0).random((13, 7))
 
@@ -41,14 +42,16 @@ PAGES = [Path(__file__).parents[1] / name for name in ("docs/transformer.md", "R
 
 @pytest.fixture(autouse=True, scope="module")
 def shipped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A rule that seems to ship under the names "tiny" and "competitive"."""
+    """Rules that seem to ship under the names "tiny", "competitive" and "layered"."""
     folder = tmp_path_factory.mktemp("pretrained")
     torch.manual_seed(5)
     settings = UpdateSettings(
         hidden_channels=4, error_channels=3, top_channels=4, embedding_units=6, inner_rate=0.03
     )
     save_learner(UnsupervisedUpdate(settings), folder / "tiny.safetensors")
-    save_learner(CompetitiveRule(CompetitiveSettings(6)), folder / "competitive.safetensors")
+    save_learner(PrototypeRule(PrototypeSettings(6)), folder / "competitive.safetensors")
+    layered = LocalRule(LocalSettings(6, gains=[1.7, 1.1, 0.85, 0.3]))
+    save_learner(layered, folder / "layered.safetensors")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("lit_lul.files.theta.PRETRAINED", folder)
         yield
@@ -203,14 +206,17 @@ def test_sparse_rows_are_refused() -> None:
 @pytest.mark.parametrize(
     ("changes", "culprit"),
     [
-        ({"layers": "hidden"}, "layers 'hidden': expected one of 'embedding', 'all'"),
-        ({"scale": "standard"}, "scale 'standard': expected one of 'minmax', 'global', None"),
-        ({"n_networks": 0}, "n_networks 0: expected 1 or more"),
+        ({"layers": "hidden"}, "layers must be one of embedding, all, got 'hidden'"),
+        ({"scale": "standard"}, "scale must be one of minmax, global or null, got 'standard'"),
+        ({"n_networks": 0}, "n_networks must be at least 1, got 0"),
         ({"batch_size": 1}, "batch_size 1: expected 2"),
         ({"inner_steps": -1}, "inner_steps -1"),
         ({"hidden_units": (0,)}, "sizes"),
         ({"device": "gpu"}, "device 'gpu'"),
-        ({"rule": "none_such"}, "none_such: .* one of the rules that ship: competitive, tiny"),
+        (
+            {"rule": "none_such"},
+            "none_such: .* of the rules that ship: competitive, layered, tiny",
+        ),
     ],
 )
 def test_bad_parameters_are_named(changes: dict[str, Any], culprit: str) -> None:
@@ -238,6 +244,26 @@ def test_files_give_the_same_features(tmp_path: Path) -> None:
             assert again.n_features_in_ == 7
             assert hasattr(again, "feature_names_in_") == (rows is table)
         assert loaded.get_params() == transformer.get_params() | {"rule": "tiny"}
+
+
+@pytest.mark.parametrize(("rule", "width"), [("competitive", 6 + 2 * 2), ("layered", 7 + 5 + 6)])
+def test_features_of_several_layers_have_one_norm_and_come_back(
+    rule: str, width: int, tmp_path: Path
+) -> None:
+    transformer = tiny(rule=rule, n_networks=2).fit(ROWS)
+    u = transformer.transform(ROWS)
+    assert u.shape == (13, 2 * width) == (13, len(transformer.get_feature_names_out()))
+    for own in np.split(u, 2, axis=1):  # suits scikit-learn's default penalties
+        assert np.square(own - own.mean(0)).sum(1).mean() ** 0.5 == pytest.approx(4.0, rel=1e-4)
+    x = torch.from_numpy(MinMaxScaler().fit_transform(ROWS)).float()
+    applied = apply_rule(load_rule(rule), x, [5], inner_steps=3, batch_size=4).embeddings.numpy()
+    factor = np.linalg.norm(u[:, :width]) / np.linalg.norm(applied)
+    np.testing.assert_allclose(u[:, :width], factor * applied, atol=1e-4)
+    save_transformer(transformer, tmp_path / "t.safetensors")
+    loaded = load_transformer(tmp_path / "t.safetensors")
+    assert np.array_equal(loaded.transform(ROWS), u)
+    loaded.layers = transformer.layers = "all"
+    assert np.array_equal(loaded.transform(ROWS), transformer.transform(ROWS))
 
 
 def test_what_no_file_can_hold_is_named(tmp_path: Path) -> None:

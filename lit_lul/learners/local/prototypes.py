@@ -7,13 +7,21 @@ from dataclasses import dataclass
 from typing import TypedDict
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lit_lul.constraints import Checked, PositiveInt
 from lit_lul.errors import InvalidInput
 from lit_lul.learners.learner import Batch, Learner, register
-from lit_lul.learners.local.competition import distances_of_used, move_winners, occupy, sanger
-from lit_lul.networks.competitive import EXCITATIONS, CompetitiveNetwork, CompetitiveParams
-from lit_lul.networks.distances import EPS, shares
+from lit_lul.learners.local.terms import towards_components
+from lit_lul.networks.competitive import (
+    EPS,
+    EXCITATIONS,
+    CompetitiveNetwork,
+    CompetitiveParams,
+    shares,
+    squared_distances,
+)
 from lit_lul.networks.mlp import MLP
 from lit_lul.networks.network import Network
 from lit_lul.precision import full_precision
@@ -21,10 +29,12 @@ from lit_lul.precision import full_precision
 FLOOR = 0.2
 """Added to the standard deviations of inputs, relative to their root mean square, that they are
 divided by."""
+FREE = 0.05
+"""A prototype that has won less than this share of what the mean prototype has is free."""
 
 
-class CompetitiveState(TypedDict):
-    """The state of `CompetitiveRule` for T tasks."""
+class PrototypeState(TypedDict):
+    """The state of `PrototypeRule` for T tasks."""
 
     params: CompetitiveParams
     """φ."""
@@ -39,25 +49,15 @@ class CompetitiveState(TypedDict):
 
 
 @dataclass(frozen=True)
-class CompetitiveSettings:
-    """Settings of `CompetitiveRule`.
+class PrototypeSettings(Checked):
+    """Settings of `PrototypeRule`."""
 
-    Raises:
-        InvalidInput: for a width below one.
-    """
-
-    embedding_units: int = 32
+    embedding_units: PositiveInt = 32
     """E, components."""
-
-    def __post_init__(self) -> None:
-        if self.embedding_units < 1:
-            raise InvalidInput(
-                f"competitive embedding_units {self.embedding_units}: expected one or more"
-            )
 
 
 @register
-class CompetitiveRule(Learner):
+class PrototypeRule(Learner):
     """Trains a `CompetitiveNetwork` without labels, by three kinds of local plasticity.
 
     - Components y of inputs v: Δw = η (⟨v y⟩ - Σ w' ⟨y' y⟩) / ⟨y²⟩, summed over the unit and those
@@ -74,10 +74,10 @@ class CompetitiveRule(Learner):
         settings: the number of components.
     """
 
-    settings_class = CompetitiveSettings
-    settings: CompetitiveSettings
+    settings_class = PrototypeSettings
+    settings: PrototypeSettings
 
-    def __init__(self, settings: CompetitiveSettings = CompetitiveSettings()) -> None:
+    def __init__(self, settings: PrototypeSettings = PrototypeSettings()) -> None:
         super().__init__(settings)
         self.scaling = nn.Parameter(torch.tensor([0.75, 0.0]))
         """Power of its standard deviation that an input is divided by, for components and for
@@ -101,25 +101,27 @@ class CompetitiveRule(Learner):
         """E, from the settings."""
         return self.settings.embedding_units
 
-    def network_for(self, network: Network) -> CompetitiveNetwork:
-        """That network, or one of as many units as an MLP has.
+    def check(self, network: Network) -> None:
+        """Check that it is a `CompetitiveNetwork` with E components.
 
         Raises:
-            InvalidInput: for another class, or other than E components.
+            InvalidInput: if not, naming what the network has and what the rule expects.
         """
+        super().check(network)
+        if not isinstance(network, CompetitiveNetwork):
+            raise InvalidInput(
+                f"network {network}: {type(self).__name__} expects a CompetitiveNetwork"
+            )
+
+    def network_for(self, network: Network) -> Network:
+        """The network, or for an MLP one of as many units."""
         if isinstance(network, MLP):
             *hidden, components = network.sizes[1:]
             prototypes = max(1, sum(hidden) // 2)  # each has two units: closeness, neighbourhood
             network = CompetitiveNetwork(network.inputs, components, prototypes)
-        if not isinstance(network, CompetitiveNetwork):
-            raise InvalidInput(
-                f"network {type(network).__name__}: {type(self).__name__} expects a "
-                "CompetitiveNetwork, or an MLP for one of as many units"
-            )
-        self.check(network)
-        return network
+        return super().network_for(network)
 
-    def start(self, network: Network, tasks: int, generator: torch.Generator) -> CompetitiveState:
+    def start(self, network: Network, tasks: int, generator: torch.Generator) -> PrototypeState:
         """A state with newly drawn φ, in the dtype of θ."""
         params: CompetitiveParams = network.init(tasks, generator, self.gains.dtype)
         inputs, prototypes = params["prototypes"].shape[1:]
@@ -134,7 +136,7 @@ class CompetitiveRule(Learner):
             }
         )
 
-    def step(self, network: Network, state: CompetitiveState, batch: Batch) -> CompetitiveState:
+    def step(self, network: Network, state: PrototypeState, batch: Batch) -> PrototypeState:
         """The state after one update on unlabelled inputs."""
         old, age, x = state["params"], state["age"], batch.x
         with full_precision(x):
@@ -144,7 +146,7 @@ class CompetitiveRule(Learner):
             centred = (x - mean.unsqueeze(-2)) * of_components.unsqueeze(-2)
             rate = self.rate[0].exp() / (1 + age * self.rate[1].exp())
             components = old["components"]
-            components = components + rate[:, None, None] * sanger(components, centred)
+            components = components + rate[:, None, None] * towards_components(centred, components)
             length = torch.linalg.vector_norm(components, dim=-2, keepdim=True)
             remembered = state["wins"] * (1 - torch.exp(-self.memory[0]))
             prototypes, wins = occupy(old["prototypes"], remembered, x, of_distances)
@@ -170,7 +172,7 @@ class CompetitiveRule(Learner):
         relative = variance / (variance.mean(-1, keepdim=True) + EPS) + FLOOR**2
         return relative.unsqueeze(-2) ** (-self.scaling.unsqueeze(-1) / 2)
 
-    def _read_out(self, state: CompetitiveState) -> CompetitiveState:
+    def _read_out(self, state: PrototypeState) -> PrototypeState:
         """The state with what θ says of the readout in φ."""
         tasks = len(state["age"])
         gains = torch.cat([self.gains, self.gains.new_ones(1)])
@@ -183,9 +185,42 @@ class CompetitiveRule(Learner):
         return {**state, "params": params}
 
 
-def _moments(state: CompetitiveState, x: Tensor) -> tuple[Tensor, Tensor]:
+def _moments(state: PrototypeState, x: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and variance of the inputs so far, x included."""
     part = 1 / (state["age"].unsqueeze(-1) + 1)
     mean = state["mean"] + part * (x.mean(-2) - state["mean"])
     square = (x - mean.unsqueeze(-2)).square().mean(-2)
     return mean, state["variance"] + part * (square - state["variance"])
+
+
+def distances_of_used(x: Tensor, prototypes: Tensor, wins: Tensor, scales: Tensor) -> Tensor:
+    """Squared distances (T, B, K) of inputs; those of prototypes without a win are very large."""
+    square = squared_distances(x, prototypes, scales)
+    unused = (wins <= 0).unsqueeze(-2)
+    return square.masked_fill(unused, torch.finfo(x.dtype).max / 4)
+
+
+def occupy(prototypes: Tensor, wins: Tensor, x: Tensor, scales: Tensor) -> tuple[Tensor, Tensor]:
+    """Prototypes and their wins, where free ones have taken inputs, those farthest from all first.
+
+    At most B do in one step.
+    """
+    free = wins <= FREE * wins.mean(-1, keepdim=True)
+    nearest = distances_of_used(x, prototypes, wins, scales).amin(-1)
+    farthest_first = torch.argsort(nearest, dim=-1, descending=True, stable=True)
+    place = free.long().cumsum(-1) - 1
+    taking = free & (place < x.shape[-2])
+    row = farthest_first.gather(-1, place.clamp(0, x.shape[-2] - 1))
+    taken = x.gather(-2, row.unsqueeze(-1).expand(*row.shape, x.shape[-1])).mT
+    return torch.where(taking.unsqueeze(-2), taken, prototypes), wins.masked_fill(taking, EPS)
+
+
+def move_winners(
+    prototypes: Tensor, wins: Tensor, x: Tensor, square: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Prototypes and their wins after the nearest have won the inputs."""
+    won = F.one_hot(square.argmin(-1), wins.shape[-1]).to(x.dtype)
+    total = won.sum(-2)
+    wins = wins + total
+    change = (x.mT @ won - prototypes * total.unsqueeze(-2)) / wins.clamp(min=EPS).unsqueeze(-2)
+    return prototypes + change, wins

@@ -1,46 +1,45 @@
-"""The competitive learner: what its layers find, what they give out, its use and its files."""
+"""The rule of prototypes and its network: what the layers find, and what they give out."""
 
 import sys
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import prototypes
 import pytest
 import torch
 from torch import Tensor
 
-from lit_lul.apply.rule import apply_rule, write_applied
-from lit_lul.apply.transformer import RuleTransformer
-from lit_lul.apply.transformer_file import load_transformer, save_transformer
+from lit_lul.apply.rule import apply_rule
 from lit_lul.errors import InvalidInput
-from lit_lul.files.phi import load_phi
 from lit_lul.learners.learner import Batch
-from lit_lul.learners.local.competition import occupy
-from lit_lul.learners.local.competitive import (
-    CompetitiveRule,
-    CompetitiveSettings,
-    CompetitiveState,
+from lit_lul.learners.local.prototypes import (
+    PrototypeRule,
+    PrototypeSettings,
+    PrototypeState,
+    occupy,
 )
-from lit_lul.networks.competitive import CompetitiveNetwork
+from lit_lul.networks.competitive import (
+    WINNERS,
+    CompetitiveNetwork,
+    CompetitiveNetworks,
+    shares,
+    squared_distances,
+)
 from lit_lul.networks.conv import ConvNet
-from lit_lul.networks.distances import WINNERS, shares, squared_distances
 from lit_lul.networks.mlp import MLP
 from lit_lul.objectives.few_shot_ridge import FewShotRidge
 from lit_lul.objectives.objective import Labelled
-from lit_lul.trees import map_tensors, tensors_of
+from lit_lul.trees import tensors_of
 
 NETWORK = CompetitiveNetwork(inputs=6, outputs=3, prototypes=12)
 CENTRES = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]], dtype=torch.float64)
-SETTINGS: dict[str, Any] = {"hidden_units": (4, 6), "inner_steps": 3, "batch_size": 8}
 ROWS = torch.rand(40, 6, generator=torch.Generator().manual_seed(1))
 
 
-def make_rule(components: int = 3) -> CompetitiveRule:
-    return CompetitiveRule(CompetitiveSettings(embedding_units=components)).double()
+def make_rule(components: int = 3) -> PrototypeRule:
+    return PrototypeRule(PrototypeSettings(embedding_units=components)).double()
 
 
-def start(rule: CompetitiveRule, network: CompetitiveNetwork, tasks: int = 2) -> CompetitiveState:
+def start(rule: PrototypeRule, network: CompetitiveNetwork, tasks: int = 2) -> PrototypeState:
     return rule.start(network, tasks, torch.Generator().manual_seed(4))
 
 
@@ -50,18 +49,13 @@ def rows(seed: int, tasks: int = 2, n: int = 16) -> Tensor:
 
 
 def train(
-    rule: CompetitiveRule, network: CompetitiveNetwork, batches: list[Tensor]
-) -> CompetitiveState:
+    rule: PrototypeRule, network: CompetitiveNetwork, batches: list[Tensor]
+) -> PrototypeState:
     state = start(rule, network, len(batches[0]))
     with torch.no_grad():
         for x in batches:
             state = rule(network, state, Batch(x))
     return state
-
-
-def _second(tensor: Tensor) -> Tensor:
-    """The part of the second task."""
-    return tensor[1:]
 
 
 def blobs(seed: int, n: int = 64) -> tuple[Tensor, Tensor]:
@@ -156,7 +150,7 @@ def test_the_embedding_is_every_layer_by_its_gain() -> None:
         norm = layer.square().sum(-1).mean(-1)
         torch.testing.assert_close(norm, torch.ones_like(norm))
     embedding = NETWORK.embed(state["params"], x)
-    assert embedding.shape[-1] == NETWORK.embedding_width(state["params"]) == 3 + 12 + 12
+    assert embedding.shape[-1] == NETWORK.embedding_width == 3 + 12 + 12
     parts = embedding.split((3, 12, 12), dim=-1)
     for part, layer, gain in zip(parts, layers[1:], (2.0, 3.0, 1.0), strict=True):
         torch.testing.assert_close(part, gain * layer)
@@ -188,68 +182,44 @@ def test_every_number_of_theta_has_a_gradient() -> None:
         assert gradient.isfinite().all() and (gradient != 0).all(), name
 
 
-def test_tasks_are_independent_and_the_order_of_inputs_does_not_matter() -> None:
+def test_the_order_of_inputs_does_not_matter() -> None:
     rule, batches = make_rule(), [rows(2), rows(3)]
-    both = train(rule, NETWORK, batches)["params"]
+    expected = train(rule, NETWORK, batches)["params"]
     order = torch.tensor([[3, 1, 5, 0, 2, 4], [5, 4, 3, 2, 1, 0]])
+    state = NETWORK.reordered(start(rule, NETWORK), order)
     with torch.no_grad():
-        state = NETWORK.reordered(start(rule, NETWORK), order)
-        state = map_tensors(_second, state)
         for x in batches:
-            state = rule(NETWORK, state, Batch(x[1:, :, order[1]]))
-        back = NETWORK.reordered(rule.parameters_of(state), order[1:].argsort(-1))
-    for (name, ours), (_, theirs) in zip(tensors_of(back), tensors_of(both), strict=True):
-        assert torch.allclose(ours, theirs[1:]), name
+            state = rule(NETWORK, state, Batch(x.gather(-1, order.unsqueeze(1).expand(x.shape))))
+    found = NETWORK.reordered(rule.parameters_of(state), order.argsort(-1))
+    for (name, ours), (_, theirs) in zip(tensors_of(found), tensors_of(expected), strict=True):
+        assert torch.allclose(ours, theirs), name
 
 
 @pytest.mark.parametrize("values", ["constant", "two rows"])
 def test_poor_rows_give_finite_features(values: str) -> None:
     x = torch.full((40, 6), 0.5) if values == "constant" else ROWS[:2]
-    applied = apply_rule(CompetitiveRule(), x, inner_steps=5, batch_size=2)
+    applied = apply_rule(PrototypeRule(), x, inner_steps=5, batch_size=2)
     assert applied.embeddings.isfinite().all()
 
 
-def test_the_network_has_as_many_units_as_an_mlp() -> None:
+def test_an_mlp_stands_for_a_network_of_as_many_units() -> None:
     rule = make_rule()
     network = rule.network_for(MLP((6, 8, 10, 3)))
     assert network == CompetitiveNetwork(6, 3, 9)
     assert rule.network_for(network) is network
     with pytest.raises(InvalidInput, match="expects 3"):
         rule.network_for(MLP((6, 8, 4)))
-    with pytest.raises(InvalidInput, match="ConvNet: CompetitiveRule expects"):
-        rule.network_for(ConvNet(64, 3))
-    with pytest.raises(InvalidInput, match="0 prototypes: expected one or more"):
-        CompetitiveNetwork(6, 3, 0)
-    with pytest.raises(InvalidInput, match="embedding_units 0"):
-        CompetitiveSettings(embedding_units=0)
+    for other in (ConvNet(64, 3), MLP((6, 8, 3))):
+        with pytest.raises(InvalidInput, match="PrototypeRule expects a CompetitiveNetwork"):
+            rule.check(other)
 
 
-def test_applied_rows_can_be_stored_and_embedded_again(tmp_path: Path) -> None:
-    applied = apply_rule(CompetitiveRule(CompetitiveSettings(3)), ROWS, **SETTINGS)
-    assert applied.embeddings.shape == (40, 3 + 5 + 5)
-    torch.testing.assert_close(applied.embed(ROWS), applied.embeddings)
-    _, phi = write_applied(applied, tmp_path)
-    network, params, statistics = load_phi(phi)
-    assert network == applied.network
-    torch.testing.assert_close(network.embed(params, ROWS[None], statistics)[0], applied.embeddings)
-
-
-def test_transformers_know_their_features_and_come_back(tmp_path: Path) -> None:
-    rule = CompetitiveRule(CompetitiveSettings(3))
-    transformer = RuleTransformer(rule, n_networks=2, random_state=0, **SETTINGS)
-    transformer.fit(ROWS.numpy())
-    features = transformer.transform(ROWS.numpy())
-    assert features.shape == (40, 2 * 13)
-    assert len(transformer.get_feature_names_out()) == 26
-    for own in np.split(features, 2, axis=1):
-        norm = np.square(own - own.mean(0)).sum(1).mean() ** 0.5
-        assert norm == pytest.approx(4.0, rel=1e-4)
-    transformer.rule = "competitive"
-    save_transformer(transformer, tmp_path / "t.safetensors")
-    loaded = load_transformer(tmp_path / "t.safetensors")
-    assert np.array_equal(loaded.transform(ROWS.numpy()), features)
-    loaded.layers = transformer.layers = "all"
-    assert np.array_equal(loaded.transform(ROWS.numpy()), transformer.transform(ROWS.numpy()))
+def test_a_configuration_names_bounds_on_the_prototypes() -> None:
+    networks = CompetitiveNetworks((10, 13))
+    drawn = [networks.at(i / 8, 6, 3).prototypes for i in range(9)]
+    assert drawn == [10, 10, 11, 11, 12, 12, 13, 13, 13]
+    with pytest.raises(InvalidInput, match=r"prototypes\[0\] must be at most prototypes\[1\]"):
+        CompetitiveNetworks((13, 10))
 
 
 def test_the_example_draws_prototypes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
