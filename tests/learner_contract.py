@@ -4,9 +4,11 @@ Shapes: T tasks, B examples, N_0 inputs, C target columns.
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
+from unittest import mock
 
 import torch
 from torch import Tensor
@@ -143,7 +145,8 @@ def check_device(case: Case, device: str = "meta") -> None:
     state, steps = start(case), batches(case)
     case.learner.to(device)
     moved = map_tensors(lambda tensor: tensor.detach().to(device), [state, list(map(tuple, steps))])
-    with torch.no_grad():
+    no_autocast = mock.patch("torch.autocast", lambda *args, **kwargs: nullcontext())
+    with torch.no_grad(), no_autocast if device == "meta" else nullcontext():
         last = train(case, moved[0], [Batch(*batch) for batch in moved[1]])
     assert {tensor.device.type for _, tensor in tensors_of(last)} == {device}
 
@@ -191,8 +194,11 @@ def check_gradient(case: Case) -> None:
     assert size.isfinite() and size > 0
     for _ in range(2):
         along = [torch.randn(p.shape, generator=generator, dtype=p.dtype) for p in parameters]
+        length = torch.stack([d.norm() for d in along]).norm()
+        along = [d / length for d in along]
         expected = sum((g * d).sum() for g, d in zip(gradients, along, strict=True))
-        found = (_moved(parameters, along, 1e-6, loss) - _moved(parameters, along, -1e-6, loss)) / 2e-6
+        there, back = (_moved(parameters, along, far, loss) for far in (1e-6, -1e-6))
+        found = (there - back) / 2e-6
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6 * float(size))
 
 

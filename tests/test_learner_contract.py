@@ -11,17 +11,16 @@ from lit_lul.learners import (
     ANIL,
     LEARNERS,
     MAML,
-    CompetitiveRule,
-    CompetitiveSettings,
-    HebbianRule,
-    HebbianSettings,
-    LayeredHebbianRule,
     Learner,
+    LocalRule,
+    LocalSettings,
     LSTMOptimizer,
     LSTMSettings,
     MAMLSettings,
     MetaSGD,
     MetaSGDSettings,
+    PrototypeRule,
+    PrototypeSettings,
     PrototypicalNetwork,
     StartSettings,
     UnsupervisedUpdate,
@@ -33,6 +32,7 @@ from lit_lul.networks import MLP, Linear
 ROWS = MLP((5, 6, 4, 3), "tanh")
 SMALL_RULE = {"hidden_channels": 4, "error_channels": 3, "top_channels": 3, "readout_channels": 2}
 IMAGES = {"inputs": 16, "embedding_units": 3, "channels": 2, "blocks": 2}
+MIXED = {"first": {"last": 0.25, "first": 0.75}}
 VECTORS = {
     "network": "LinearHeadMLP", "inputs": 5, "embedding_units": 3, "hidden_units": [4],
 }  # fmt: skip
@@ -56,9 +56,11 @@ def of_labels(learner: MAML | MetaSGD | PrototypicalNetwork) -> Case:
 
 MAKERS: dict[str, list[Callable[[], Case]]] = {
     "UnsupervisedUpdate": [metz, lambda: metz(**PAPER)],
-    "HebbianRule": [lambda: of_rows(HebbianRule(HebbianSettings(3, 0.3)))],
-    "LayeredHebbianRule": [lambda: of_rows(LayeredHebbianRule(HebbianSettings(3)))],
-    "CompetitiveRule": [lambda: of_rows(CompetitiveRule(CompetitiveSettings(3)))],
+    "LocalRule": [
+        lambda: of_rows(LocalRule(LocalSettings(3, 0.3))),
+        lambda: of_rows(LocalRule(LocalSettings(3, gains=[1.0, 2.0, 3.0, 4.0], layers=MIXED))),
+    ],
+    "PrototypeRule": [lambda: of_rows(PrototypeRule(PrototypeSettings(3)))],
     "MAML": [
         lambda: of_labels(MAML(MAMLSettings(**IMAGES, learn_rate=True))),
         lambda: of_labels(MAML(MAMLSettings(**VECTORS, loss="squared_error"))),
