@@ -203,7 +203,10 @@ def check_gradient(case: Case) -> None:
 
 
 def _moved(
-    parameters: list[torch.nn.Parameter], along: list[Tensor], far: float, loss: Callable[[], Tensor]
+    parameters: list[torch.nn.Parameter],
+    along: list[Tensor],
+    far: float,
+    loss: Callable[[], Tensor],
 ) -> Tensor:
     """The loss at θ moved along a direction."""
     before = [p.detach().clone() for p in parameters]

@@ -75,7 +75,9 @@ MAKERS: dict[str, list[Callable[[], Case]]] = {
     ],
 }
 """Tiny instances of every learner."""
-CASES = [pytest.param(make, id=f"{name}{i}") for name in MAKERS for i, make in enumerate(MAKERS[name])]
+CASES = [
+    pytest.param(make, id=f"{name}{i}") for name in MAKERS for i, make in enumerate(MAKERS[name])
+]
 
 
 def made(make: Callable[[], Case]) -> Case:
