@@ -17,8 +17,8 @@ from matplotlib.figure import Figure
 
 from lit_lul.errors import InvalidInput
 from lit_lul.evaluation.curve import Curve
+from lit_lul.evaluation.pictures import draw_line
 from lit_lul.files.atomic import replace_file
-from lit_lul.training.picture import draw_line
 
 
 def read_curves(path: Path) -> dict[str, Any]:

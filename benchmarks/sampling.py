@@ -41,7 +41,7 @@ def instantiate(config: Path) -> tuple[MetaLightningModule, TaskDataModule]:
 
 def truncation_of(plan: Plan) -> Truncation:
     """The tensors of a plan, with the inputs of all inner steps."""
-    truncation = realise(plan.to(DEVICE), Needs(DEVICE, torch.float32)).truncation
+    truncation = realise(plan.to(DEVICE), Needs(DEVICE, torch.float32))
     return Truncation(**vars(truncation) | {"batches": list(truncation.batches)})
 
 

@@ -31,11 +31,10 @@ _step = MetaLightningModule.training_step
 
 def poisoned_step(self: MetaLightningModule, batch: Any, batch_idx: int) -> None:
     """A training step before which the state is not finite where that is due."""
-    if (batch.plan.cohort, self.trainer.global_step) == (COHORT, OUTER_STEP):
-        truncation = batch.truncation
-        start = self.learner.start(truncation.network, truncation.tasks, torch.Generator())
-        self.cohorts[batch.plan.cohort] = map_tensors(lambda t: t * torch.nan, start)
-        batch.plan.fresh = False
+    if (batch.cohort, self.trainer.global_step) == (COHORT, OUTER_STEP):
+        start = self.learner.start(batch.network, batch.tasks, torch.Generator())
+        self.cohorts[batch.cohort] = map_tensors(lambda t: t * torch.nan, start)
+        batch.fresh = False
     _step(self, batch, batch_idx)
 
 

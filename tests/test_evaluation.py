@@ -9,10 +9,10 @@ import torch
 
 from lit_lul.errors import InvalidInput
 from lit_lul.evaluation.curve import Curve, roll_out_draws
+from lit_lul.evaluation.datasets import digits
 from lit_lul.evaluation.draws import Draws
 from lit_lul.evaluation.held_out import HeldOut, Protocol
 from lit_lul.evaluation.held_out_data import HeldOutData
-from lit_lul.evaluation.small_tables import digits
 from lit_lul.learners import Batch, State, UnsupervisedUpdate, UpdateSettings
 from lit_lul.networks import MLPs, Network
 from lit_lul.objectives import FewShotRidge

@@ -55,7 +55,7 @@ def test_transform(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (x != y)[:, ~quiet].all()
     measured = (y - x)[:, ~quiet].transpose(0, 1).flatten(1).std(1)
     torch.testing.assert_close(measured, std[~quiet], rtol=0.15, atol=0)
-    with pytest.raises(InvalidInput, match=r"Noise share 1\.5"):
+    with pytest.raises(InvalidInput, match=r"Noise\.share must be .*, got 1\.5"):
         noise(share=1.5)
 
 

@@ -94,10 +94,8 @@ def test_unlabelled_examples_give_the_statistics() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"ridge": 0.0}, "ridge 0.0"),
-        ({"ridge": float("nan")}, "ridge nan"),
-        ({"batches": "alone"}, "batches 'alone': expected one of together, apart"),
-        ({"centring": "row"}, "centring 'row'"),
+        ({"ridge": 0.0}, "ridge must be above 0"),
+        ({"batches": "alone"}, "batches must be one of together, apart, unlabelled, got 'alone'"),
     ],
 )
 def test_bad_settings_are_named(settings: dict[str, Any], message: str) -> None:

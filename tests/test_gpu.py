@@ -14,7 +14,7 @@ import torch
 from conftest import lit_lul, log_folder, metrics
 from torch import Tensor
 
-from lit_lul.estimators import PersistentES, TruncatedBackprop
+from lit_lul.estimators import PersistentES, TruncatedBackprop, Truncation
 from lit_lul.estimators.estimator import Estimator
 from lit_lul.learners import (
     Learner,
@@ -31,7 +31,7 @@ from lit_lul.tasks.schedules import ProblemLength, UnrollLength
 from lit_lul.tasks.sizes import Sizes
 from lit_lul.tasks.stream import TaskStream
 from lit_lul.tasks.transforms import Permutation
-from lit_lul.training.truncations import CohortTruncation, Needs, realise
+from lit_lul.training.truncations import Needs, realise
 from lit_lul.trees import tensors_of, to_device
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -51,7 +51,7 @@ def make_learner(name: str) -> Learner:
     return UnsupervisedUpdate(UpdateSettings(**SMALL, inner_rate=0.03))
 
 
-def truncations(count: int, device: torch.device, dtype: torch.dtype) -> list[CohortTruncation]:
+def truncations(count: int, device: torch.device, dtype: torch.dtype) -> list[Truncation]:
     """Truncations of permuted characters, which draw nothing on the device."""
     sizes = Sizes(cohorts=1, tasks=2, batch_size=16, labels_per_class=3, draws=2)
     source, _ = GlyphTasks(side=8, ways=[5], transforms=[Permutation()]).load("glyphs", None)
@@ -61,11 +61,11 @@ def truncations(count: int, device: torch.device, dtype: torch.dtype) -> list[Co
     return [realise(plan.to(device), Needs(device, dtype)) for plan in islice(stream, count)]
 
 
-def start(learner: Learner, batch: CohortTruncation, device: torch.device) -> Any:
+def start(learner: Learner, batch: Truncation, device: torch.device) -> Any:
     """The same state on every device, drawn on the CPU."""
     generator = torch.Generator().manual_seed(1)
     cpu = deepcopy(learner).cpu()
-    network = cpu.network_for(batch.truncation.network)
+    network = cpu.network_for(batch.network)
     return to_device(cpu.start(network, 2, generator), device)
 
 
@@ -78,8 +78,8 @@ def test_step_and_gradient_agree_with_the_cpu(name: str, dtype: torch.dtype) -> 
         learner.prepare(compile=False)
         (batch,) = truncations(1, device, dtype)
         carry = start(learner, batch, device)
-        network = learner.network_for(batch.truncation.network)
-        truncation = replace(batch.truncation, network=network)
+        network = learner.network_for(batch.network)
+        truncation = replace(batch, network=network)
         outcome = TruncatedBackprop()(learner, FewShotRidge(), carry, truncation)
         outcomes.append([outcome.gradient.cpu(), *(t.cpu() for _, t in tensors_of(outcome.carry))])
     rtol, atol = (1e-7, 1e-9) if dtype == torch.float64 else (1e-3, 1e-4)
@@ -96,8 +96,8 @@ def test_hidden_states_keep_the_type_of_autocast() -> None:
     (batch,) = truncations(1, CUDA, torch.float32)
     state = start(learner, batch, CUDA)
     with torch.autocast("cuda", torch.bfloat16), torch.no_grad():
-        x = next(iter(batch.truncation.batches)).x
-        activations = batch.truncation.network.activations(state["params"], x)
+        x = next(iter(batch.batches)).x
+        activations = batch.network.activations(state["params"], x)
         _, h = learner.propagate(state, activations)
     assert {t.dtype for t in h} == {torch.bfloat16}
 
@@ -107,13 +107,13 @@ def test_no_host_synchronisation_within_a_truncation(estimator: Estimator) -> No
     learner, objective = make_learner("update").to(CUDA), FewShotRidge()
     learner.prepare(compile=False)
     first, second = truncations(2, CUDA, torch.float32)
-    carry = estimator(learner, objective, None, first.truncation).carry  # compiles, warms up
-    estimator(learner, objective, carry, second.truncation)
+    carry = estimator(learner, objective, None, first).carry  # compiles, warms up
+    estimator(learner, objective, carry, second)
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
     try:
-        outcome = estimator(learner, objective, carry, second.truncation)
-        fresh = estimator(learner, objective, None, first.truncation)
+        outcome = estimator(learner, objective, carry, second)
+        fresh = estimator(learner, objective, None, first)
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert outcome.gradient.isfinite().all() and fresh.gradient.isfinite().all()

@@ -11,9 +11,9 @@ from lit_lul.data.image_datasets import ImageSource
 from lit_lul.data.image_set import ImageSet
 from lit_lul.data.text import TextSource, WordBags
 from lit_lul.errors import InvalidInput
+from lit_lul.evaluation.datasets import digits
 from lit_lul.evaluation.held_out import HeldOut
 from lit_lul.evaluation.held_out_data import from_images, from_texts
-from lit_lul.evaluation.small_tables import digits
 from lit_lul.networks import MLPs
 
 

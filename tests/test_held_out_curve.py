@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from lit_lul.evaluation.curve import Curve
+from lit_lul.evaluation.datasets import digits
 from lit_lul.evaluation.held_out import HeldOut
-from lit_lul.evaluation.small_tables import digits
 from lit_lul.learners import UnsupervisedUpdate, UpdateSettings
 from lit_lul.networks import MLPs
 from lit_lul.objectives import FewShotRidge, Objective

@@ -184,7 +184,7 @@ def test_errors_are_one_line_that_names_the_culprit(
 
 
 def test_source_checks_its_settings() -> None:
-    with pytest.raises(InvalidInput, match="side 0: must be at least 1"):
+    with pytest.raises(InvalidInput, match="side must be at least 1, got 0"):
         ImageSource(NAME, side=0)
     with pytest.raises(InvalidInput, match="held_out true: leave_out must name"):
         ImageSource(NAME, held_out=True)

@@ -18,7 +18,7 @@ from lit_lul.objectives.objective import Labelled
 from lit_lul.tasks.class_tasks import ClassTasks
 from lit_lul.tasks.clusters import ITERATIONS, SCALES, Clusters
 from lit_lul.tasks.glyph_tasks import GlyphTasks
-from lit_lul.tasks.label_free import ClassesFrom, ClusterTasks, training_tasks
+from lit_lul.tasks.label_free import ClassesFrom, ClusterTasks
 from lit_lul.tasks.sizes import ProblemSizes
 from lit_lul.tasks.source import Seeds
 from lit_lul.tasks.transforms import Distortion, Inversion, Permutation, Placement, Transform
@@ -48,7 +48,8 @@ def tasks(
     """Training tasks of three classes."""
     settings = Clusters(**({"number": 4, "partitions": 2, "components": 3} | clusters))
     pool = np.arange(images.n_classes)
-    return training_tasks(classes, settings, "x", images, pool, [ways], 1.0, transforms)
+    source = GlyphTasks(clusters=settings, transforms=transforms)
+    return source.tasks("x", images, pool, [ways], classes)
 
 
 def made(

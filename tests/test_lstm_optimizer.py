@@ -40,7 +40,7 @@ def truncation(number: int = 0) -> Truncation:
     """One truncation of the same three quadratics, in float64."""
     content = SOURCE.plan(SOURCE.families[0], STEPS, SIZES, Seeds([7], [7, number]))
     plan = Plan(0, number == 0, 0, Linear(DIMENSIONS, 1), TASKS, 0, SOURCE, content, 3, 4)
-    return realise(plan, Needs(torch.device("cpu"), torch.float64, "labelled")).truncation
+    return realise(plan, Needs(torch.device("cpu"), torch.float64, "labelled"))
 
 
 def by_hand(learner: LSTMOptimizer, carry: Any, problem: Truncation) -> Tensor:

@@ -37,15 +37,14 @@ class Recorder(MetaLightningModule):
     def training_step(self, batch: Any, batch_idx: int) -> None:
         """Poison the state before a broken truncation."""
         if batch_idx in self.broken:
-            truncation = batch.truncation
-            start = self.learner.start(truncation.network, truncation.tasks, torch.Generator())
-            self.cohorts[batch.plan.cohort] = map_tensors(lambda t: t * torch.nan, start)
-            batch.plan.fresh = False
-        cohort = batch.plan.cohort
-        self.seen.append((cohort, cohort in self.cohorts and not batch.plan.fresh))
+            start = self.learner.start(batch.network, batch.tasks, torch.Generator())
+            self.cohorts[batch.cohort] = map_tensors(lambda t: t * torch.nan, start)
+            batch.fresh = False
+        cohort = batch.cohort
+        self.seen.append((cohort, cohort in self.cohorts and not batch.fresh))
         if self.trainer.global_step == len(self.families):
             self.families.append([])
-        self.families[-1].append(self._data.families[batch.plan.family])
+        self.families[-1].append(self._data.families[batch.family])
         super().training_step(batch, batch_idx)
 
     def clip_gradients(self, *args: Any) -> None:

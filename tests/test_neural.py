@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from lit_lul.evaluation.datasets import digits
 from lit_lul.evaluation.held_out import HeldOut, Protocol
-from lit_lul.evaluation.small_tables import digits
 from lit_lul.networks.mlp import MLPs
 from lit_lul.objectives import FewShotRidge
 from lit_lul.tasks.glyph_tasks import GlyphTasks

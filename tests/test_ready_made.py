@@ -10,9 +10,8 @@ from sklearn.linear_model import LogisticRegression
 from lit_lul.data.glyphs import load_glyphs
 from lit_lul.data.text import TopicModel
 from lit_lul.errors import InvalidInput
+from lit_lul.evaluation.datasets import READY_MADE, glyphs
 from lit_lul.evaluation.held_out import HeldOut
-from lit_lul.evaluation.held_out_glyphs import glyphs
-from lit_lul.evaluation.ready_made import READY_MADE
 from lit_lul.tasks.glyph_tasks import GlyphTasks
 
 LIGHT = ["digits", "wine", "breast_cancer", "moons", "blobs", "prior-0", "prior-1"]

@@ -8,23 +8,23 @@ import numpy as np
 import pytest
 import torch
 from conftest import lit_lul
+from lit_lul.report.suite_config import Half, load_suite
 from omegaconf import OmegaConf
+from studies.networks.contrastive import CONTRASTIVE
+from studies.networks.denoising import DENOISING, HIDDEN
+from studies.networks.encoder import corrupt
+from studies.networks.vicreg import VICREG
 from test_configs import CONFIGS
 from test_results import write_rule
 
 from lit_lul.evaluation import baselines
 from lit_lul.evaluation.baselines import ALL_BASELINES, RANDOM_EMBEDDING, measure_baselines
+from lit_lul.evaluation.datasets import digits
 from lit_lul.evaluation.features import FEATURES
 from lit_lul.evaluation.held_out import HeldOut
-from lit_lul.evaluation.small_tables import digits
 from lit_lul.networks import MLP, MLPs
 from lit_lul.objectives import FewShotRidge
-from lit_lul.report.suite_config import Half, load_suite
-from studies.networks.contrastive import CONTRASTIVE
-from studies.networks.denoising import DENOISING, HIDDEN
-from studies.networks.encoder import corrupt
 from studies.networks.training import Linear
-from studies.networks.vicreg import VICREG
 
 HELD_OUT = HeldOut(networks=MLPs((1, 1), (48, 48)), draws=2, tests_per_class=20, batch_size=64)
 

@@ -8,23 +8,23 @@ from typing import Any
 import pytest
 import torch
 from conftest import lit_lul
+from lit_lul.report.results_page import losses, table
+from lit_lul.report.rules import load_learners
+from lit_lul.report.stored_rows import Row
 from omegaconf import OmegaConf
 from test_configs import CONFIGS, HELD_OUT
 
 from lit_lul.errors import InvalidInput
 from lit_lul.evaluation.baselines import BASELINES, measure_baselines
 from lit_lul.evaluation.curve import roll_out_draws
+from lit_lul.evaluation.datasets import digits
 from lit_lul.evaluation.held_out import HeldOut
-from lit_lul.evaluation.small_tables import digits
 from lit_lul.files.theta import load_rule, save_learner
 from lit_lul.learners import LocalRule, LocalSettings, UnsupervisedUpdate, UpdateSettings
 from lit_lul.networks import MLPs
 from lit_lul.objectives import FewShotRidge
 from lit_lul.report import result_rows
 from lit_lul.report.results import load_protocol
-from lit_lul.report.results_page import losses, table
-from lit_lul.report.rules import load_learners
-from lit_lul.report.stored_rows import Row
 
 SETTINGS = UpdateSettings(
     hidden_channels=4, error_channels=3, top_channels=4, embedding_units=6, inner_rate=0.03

@@ -8,6 +8,10 @@ import numpy as np
 import pytest
 import torch
 from conftest import lit_lul
+from lit_lul.report.machine import chosen_compilation, chosen_precision
+from lit_lul.report.page_path import page_path
+from lit_lul.report.ranks import mean_ranks, ranks
+from lit_lul.report.suite_config import load_suite
 from omegaconf import OmegaConf
 from test_configs import CONFIGS
 from test_results import write_rule
@@ -20,10 +24,6 @@ from lit_lul.files.theta import load_rule
 from lit_lul.networks import MLPs
 from lit_lul.objectives import FewShotRidge
 from lit_lul.report import suite_rows
-from lit_lul.report.machine import chosen_compilation, chosen_precision
-from lit_lul.report.page_path import page_path
-from lit_lul.report.ranks import mean_ranks, ranks
-from lit_lul.report.suite_config import load_suite
 
 SHARED: dict[str, Any] = {
     "networks": {

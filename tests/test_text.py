@@ -122,7 +122,7 @@ def refusal(source: TextSource, root: Path, split: str = "train") -> str:
 
 
 def test_no_words_are_refused() -> None:
-    with pytest.raises(InvalidInput, match="words 0: must be at least 1"):
+    with pytest.raises(InvalidInput, match="words must be at least 1, got 0"):
         TextSource(NAME, words=0)
 
 

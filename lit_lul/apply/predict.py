@@ -12,8 +12,6 @@ from lit_lul.devices import find_device
 from lit_lul.errors import InvalidInput
 from lit_lul.files.theta import load_rule
 
-__all__ = ["find_device", "predict"]
-
 
 def predict(
     rule: Path,

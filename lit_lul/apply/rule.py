@@ -75,8 +75,8 @@ def apply_rule(
     Args:
         rule: a learner that needs no labels.
         x: unlabelled rows, (n, N_0), in [0, 1].
-        hidden_units: units of the network's hidden layers; for a rule that trains networks without
-            such layers, as many units.
+        hidden_units: units of the network's hidden layers. A rule that trains networks without
+            such layers gets one with this number of units.
         activation: nonlinearity of an MLP.
         inner_steps: number of inner steps; 0 keeps the initial φ.
         batch_size: B. Every epoch shuffles the rows and drops an incomplete last minibatch.
@@ -96,7 +96,7 @@ def apply_rule(
 def row_network(
     rule: Learner, inputs: int, hidden_units: Sequence[int], activation: str = "relu"
 ) -> RowNetwork:
-    """The network that a rule trains on rows, an MLP or one of as many units.
+    """The network that a rule trains on rows where these hidden units are asked for.
 
     Raises:
         InvalidInput: for a size below one, or a rule that trains neither or learns from labels.

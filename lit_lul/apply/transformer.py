@@ -51,8 +51,8 @@ class RuleTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
 
     Args:
         rule: the name of a shipped rule, a file of θ, or a learner, which is left as it is.
-        hidden_units: units of the hidden layers of each network; the embedding comes on top. For
-            a rule that trains networks without such layers, as many units.
+        hidden_units: units of the hidden layers of each network; the embedding comes on top. A
+            rule that trains networks without such layers gets one with this number of units.
         inner_steps: minibatches that the rule trains on.
         batch_size: rows of a minibatch, or all rows if there are fewer.
         n_networks: T, networks that are trained at once and whose features are joined. Each has its

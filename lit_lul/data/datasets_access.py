@@ -24,7 +24,7 @@ def _places(dataset: str, data_root: str | None) -> list[Path]:
 
 
 def fingerprint(folder: Path) -> str:
-    """A hash of the paths and sizes of a folder's files, without hidden ones."""
+    """A hash of the paths and sizes of a folder's files, without hidden files."""
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
+from lit_lul.constraints import Checked, PositiveInt
 from lit_lul.data.cache import cached_tensors
 from lit_lul.data.datasets_access import find_folder, fingerprint, load_split, reason_of
 from lit_lul.data.image_set import ImageSet
@@ -49,16 +50,16 @@ def read_class_list(name_or_path: str, folder: Path | None) -> list[str]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise _invalid(name_or_path, str(error)) from error
+        raise _no_list(name_or_path, str(error)) from error
     except ValueError as error:
-        raise _invalid(name_or_path, f"{path}: {error}") from error
+        raise _no_list(name_or_path, f"{path}: {error}") from error
     names = content.get("heldout") if isinstance(content, dict) else None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise _invalid(name_or_path, f"{path}: found {content!r:.60}")
+        raise _no_list(name_or_path, f"{path}: found {content!r:.60}")
     return names
 
 
-def _invalid(name_or_path: str, reason: str) -> InvalidInput:
+def _no_list(name_or_path: str, reason: str) -> InvalidInput:
     return InvalidInput(
         f"leave_out {name_or_path!r}: must be a list shipped with lit_lul"
         f' ({", ".join(shipped_lists())}) or a JSON file {{"heldout": [class names]}}, in the'
@@ -70,12 +71,12 @@ _DECODER = 1
 _CHOICES = {"classes", "leave_out", "held_out"}
 
 
-@dataclass
-class ImageSource:
+@dataclass(frozen=True)
+class ImageSource(Checked):
     """One split of a labelled image dataset, with the classes to load and the image size.
 
     Raises:
-        InvalidInput: `side` is less than 1, or `held_out` is set without `leave_out`.
+        InvalidInput: `held_out` is set without `leave_out`.
     """
 
     dataset: str
@@ -86,7 +87,7 @@ class ImageSource:
     """The column of images."""
     label_column: str = "label"
     """The column of classes."""
-    side: int = 16
+    side: PositiveInt = 16
     """Height and width that images are resized to, in pixels."""
     grey: bool = False
     """Whether images are converted to one grey channel instead of three of colour."""
@@ -98,8 +99,7 @@ class ImageSource:
     """Whether to load the classes of leave_out instead of all others."""
 
     def __post_init__(self) -> None:
-        if self.side < 1:
-            raise InvalidInput(f"side {self.side}: must be at least 1 pixel")
+        super().__post_init__()
         if self.held_out and self.leave_out is None:
             raise InvalidInput("held_out true: leave_out must name the classes to load")
 
@@ -124,7 +124,7 @@ def load_images(source: ImageSource, data_root: str | None = None) -> ImageSet:
     dataset. Of a shipped list at least one must be, so that a subset of the dataset can be used.
 
     One cached file serves all choices of classes. Its key is the dataset's name and, for a folder,
-    the paths and sizes of its files, except hidden ones. So the root may move, but a change on the
+    the paths and sizes of its files, except hidden files. So the root may move, but a change on the
     hub, or one that keeps all sizes, is noticed only after the cache is emptied.
 
     Args:

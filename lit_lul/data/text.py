@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lit_lul.constraints import Checked, PositiveInt
 from lit_lul.data.cache import cached_tensors
 from lit_lul.data.datasets_access import find_folder, fingerprint, load_split
 from lit_lul.errors import InvalidInput
@@ -26,13 +27,9 @@ _SPECIAL = ("<unknown>", "<start>", "<end>")
 _UNKNOWN, _START, _END = range(3)
 
 
-@dataclass
-class TextSource:
-    """A labelled text dataset, and the size of its vocabulary.
-
-    Raises:
-        InvalidInput: `words` is less than 1.
-    """
+@dataclass(frozen=True)
+class TextSource(Checked):
+    """A labelled text dataset, and the size of its vocabulary."""
 
     dataset: str
     """Dataset: a Hugging Face hub id, such as stanfordnlp/imdb, or a local folder."""
@@ -40,12 +37,8 @@ class TextSource:
     """The column of texts."""
     label_column: str = "label"
     """The column of integer labels."""
-    words: int = 1000
-    """Number of words in the vocabulary: the most frequent ones of the training split."""
-
-    def __post_init__(self) -> None:
-        if self.words < 1:
-            raise InvalidInput(f"words {self.words}: must be at least 1")
+    words: PositiveInt = 1000
+    """Number of words in the vocabulary: the most frequent words of the training split."""
 
 
 @dataclass(frozen=True, eq=False)

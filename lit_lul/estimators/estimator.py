@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol, TypeAlias
 import torch
 from torch import Tensor
 
+from lit_lul.constraints import Checked
 from lit_lul.learners.learner import Batch, Learner
 from lit_lul.networks.network import Network
 from lit_lul.objectives.objective import Labelled, Objective, Score
@@ -19,7 +20,7 @@ of detached tensors."""
 
 
 class Minibatches(Protocol):
-    """The batches of U inner steps; iterating again gives the same ones."""
+    """The batches of U inner steps; iterating again gives the same batches."""
 
     def __len__(self) -> int:
         """U."""
@@ -56,7 +57,7 @@ class Outcome(NamedTuple):
     """Score of T tasks after the last inner step, detached."""
 
 
-class Estimator(ABC):
+class Estimator(Checked, ABC):
     """Estimates the gradient of θ from one truncation."""
 
     @property
@@ -81,8 +82,3 @@ class Estimator(ABC):
 def seeded(seed: int, device: torch.device) -> torch.Generator:
     """A seeded generator on a device."""
     return torch.Generator(device).manual_seed(seed)
-
-
-def device_of(learner: Learner) -> torch.device:
-    """The device of θ."""
-    return next(learner.parameters()).device

@@ -3,13 +3,13 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from lit_lul.errors import InvalidInput
+from lit_lul.constraints import Bounds, PositiveInt
 from lit_lul.estimators.estimator import Carry, Estimator, Outcome, Truncation, seeded
 from lit_lul.estimators.truncated_backprop import advance, detached_copy, flatten
 from lit_lul.learners.learner import Learner, State
@@ -28,15 +28,11 @@ class PersistentES(Estimator):
     pairs of ξ (L₊ - L₋) / 2σ², where L is the mean loss of a particle's tasks; `noise` determines ξ
     and the states that particles start from. If a loss is not finite, neither is the gradient. The
     score is the mean over all particles.
-
-    Raises:
-        InvalidInput: for a `std` that is not positive and finite, fewer than one pair, or an
-            unknown `noise`.
     """
 
-    std: float = 0.01
+    std: Annotated[float, Bounds(gt=0, lt=math.inf)] = 0.01
     """σ, the standard deviation of ε, in units of θ."""
-    pairs: int = 1
+    pairs: PositiveInt = 1
     """Pairs of particles; a truncation costs twice as many unrolls."""
     noise: Noise = "persistent"
     """`persistent`: a new ε for every truncation; particles keep their states between truncations,
@@ -45,14 +41,6 @@ class PersistentES(Estimator):
     has less variance (Vicol, Kolter and Swersky 2023, ES-Single). `truncated`: a new ε for every
     truncation, which starts from a state that all particles share and that θ itself advances; ξ is
     that ε, and the gradient is biased like that of truncated backpropagation."""
-
-    def __post_init__(self) -> None:
-        if not (self.std > 0 and math.isfinite(self.std)):
-            raise InvalidInput(f"std {self.std}: must be a positive number")
-        if self.pairs < 1:
-            raise InvalidInput(f"pairs {self.pairs}: must be one or more")
-        if self.noise not in get_args(Noise):
-            raise InvalidInput(f"noise {self.noise!r}: must be one of {', '.join(get_args(Noise))}")
 
     @property
     def carries(self) -> str:

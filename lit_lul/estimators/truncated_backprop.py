@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from lit_lul.constraints import PositiveInt
 from lit_lul.errors import InvalidInput
 from lit_lul.estimators.estimator import (
     Carry,
     Estimator,
     Outcome,
     Truncation,
-    device_of,
     seeded,
 )
 from lit_lul.learners.learner import Batch, Learner, State
@@ -35,13 +35,9 @@ class TruncatedBackprop(Estimator):
     recompute: bool = True
     """Whether to store only the state of every step and recompute activations in the backward pass:
     about a third more work, and memory that hardly grows with U."""
-    score_every: int | None = None
+    score_every: PositiveInt | None = None
     """Inner steps from one scoring to the next; the loss is the mean over them. The last step is
     always scored; None for that one alone."""
-
-    def __post_init__(self) -> None:
-        if self.score_every is not None and self.score_every < 1:
-            raise InvalidInput(f"score_every {self.score_every}: expected one or more, or null")
 
     def __call__(
         self, learner: Learner, objective: Objective, carry: Carry | None, truncation: Truncation
@@ -104,7 +100,7 @@ def started(learner: Learner, state: State | None, truncation: Truncation) -> St
     """The state, or that of new tasks from the truncation's seed if it is None."""
     if state is not None:
         return state
-    generator = seeded(truncation.start_seed, device_of(learner))
+    generator = seeded(truncation.start_seed, next(learner.parameters()).device)
     return learner.start(truncation.network, truncation.tasks, generator)
 
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from lit_lul.data.image_datasets import ImageSource, load_images
 from lit_lul.data.text import TextSource, load_word_bags
 from lit_lul.errors import InvalidInput
+from lit_lul.evaluation.datasets import READY_MADE
 from lit_lul.evaluation.held_out_data import (
     HeldOutData,
     UnlabelledClasses,
@@ -14,7 +15,6 @@ from lit_lul.evaluation.held_out_data import (
     from_images,
     from_texts,
 )
-from lit_lul.evaluation.ready_made import READY_MADE
 from lit_lul.learners.learner import Learner
 from lit_lul.networks import MLPs, Network, Networks
 

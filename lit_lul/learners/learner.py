@@ -80,9 +80,9 @@ class Learner(nn.Module, ABC):
     def network_for(self, network: Network) -> Network:
         """The network that this learner trains where a user or a report asks for `network`.
 
-        It is that network, or for a learner whose networks are of a class or have a readout of
-        their own such a network with as many units. A configuration names the learner's networks
-        themselves.
+        This is that network, unless the learner's networks are of another class or have another
+        readout; then it is one of those with the same number of units. Configurations of a fit name
+        the learner's networks themselves.
 
         Raises:
             InvalidInput: if it can train neither.

@@ -239,7 +239,7 @@ def _respond(params: CompetitiveParams, x: Tensor) -> Responses:
 
 
 Moments = tuple[Tensor, Tensor, Tensor]
-"""Of a layer: its mean; the mean of what its scale is of, and the mean square norm of the rest."""
+"""A layer's mean; the mean of what its scale is that of, and the mean square norm of the rest."""
 
 
 def _moments(z: Responses) -> list[Moments]:

@@ -5,12 +5,12 @@ one-hot, then regression targets).
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from lit_lul.errors import InvalidInput
+from lit_lul.constraints import Positive
 from lit_lul.networks.network import Network, Params, Statistics
 from lit_lul.objectives.objective import Labelled, Objective, Score
 from lit_lul.precision import full_precision
@@ -22,7 +22,7 @@ class Regression(NamedTuple):
     coefficients: Tensor
     """(R, T, E + 1, C), the intercept last."""
     predictions: Tensor
-    """Of the query examples, before they are normalised, (R, T, K', C)."""
+    """Predictions of the query examples, before they are normalised, (R, T, K', C)."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,9 @@ class FewShotRidge(Objective):
     """Scores φ by ridge regression: fit to a few labels, test on others (eq. 2, App. 18-28).
 
     The defaults are what the authors' released code computes.
-
-    Raises:
-        InvalidInput: for an unknown choice or a penalty that is not positive.
     """
 
-    ridge: float = 0.1
+    ridge: Positive = 0.1
     """λ, the ridge penalty (App. 24, H.2)."""
     batches: Literal["together", "apart", "unlabelled"] = "together"
     """Whether support and query share batch statistics, each has its own (App. 19-20), or both are
@@ -50,16 +47,6 @@ class FewShotRidge(Objective):
     loss: Literal["cosine", "squared"] = "cosine"
     """Whether predictions are scaled to norm 1 before their squared distance to the targets is
     taken (App. 27), or not."""
-
-    def __post_init__(self) -> None:
-        if not self.ridge > 0:
-            raise InvalidInput(f"objective ridge {self.ridge}: expected a positive number")
-        for name in ("batches", "centring", "loss"):
-            value, choices = getattr(self, name), get_args(self.__annotations__[name])
-            if value not in choices:
-                raise InvalidInput(
-                    f"objective {name} {value!r}: expected one of {', '.join(choices)}"
-                )
 
     @property
     def needs_unlabelled(self) -> bool:  # type: ignore[override]  # a value derived from `batches`
@@ -135,7 +122,7 @@ class FewShotRidge(Objective):
     def regress(self, support_u: Tensor, support_y: Tensor, query_u: Tensor) -> Regression:
         """Ridge regression with an intercept, by a Cholesky factorisation (App. 23-26).
 
-        Solved for a coefficient per feature, or per example where those are fewer; both give the
+        Solved for a coefficient per feature, or per example where examples are fewer; both give the
         same. Coefficients are NaN where there is no solution.
         """
         support, query = (

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from lit_lul.constraints import Checked
 from lit_lul.networks.network import Network, Params
 
 
@@ -23,9 +24,9 @@ class Labelled(NamedTuple):
     query_y: Tensor
     """(R, T, K', C)."""
     is_class: Tensor
-    """Which columns are classes of the task, (T, C) bool."""
+    """A mask of the columns that are classes of the task, (T, C) bool."""
     is_target: Tensor
-    """Which columns the task has, (T, C) bool: tasks of a cohort may have different columns."""
+    """A mask of the columns that the task has, (T, C) bool; tasks of a cohort may differ."""
     unlabelled_x: Tensor | None = None
     """Unlabelled examples (T, B', N_0), for objectives that embed by their statistics."""
 
@@ -39,7 +40,7 @@ class Score(NamedTuple):
     """Share of query examples classified correctly, mean over the draws, (T,)."""
 
 
-class Objective(ABC):
+class Objective(Checked, ABC):
     """Scores φ; θ is trained to lower its loss."""
 
     needs_unlabelled: bool = False

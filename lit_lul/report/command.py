@@ -1,30 +1,28 @@
-"""The command `report`: parsing its subcommands."""
+"""The command `report`: one table of studies, and parsing their options."""
 
+import sys
 from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
-from lit_lul.report.results import results
-from lit_lul.report.suite import suite
-from studies.ablations.ablations import ablations
-from studies.baselines.baselines import baselines
-from studies.few_shot.adaptation_command import adaptation
-from studies.few_shot.table import few_shot
-from studies.figures.command import figures
-from studies.optimizers.optimizers import optimizers
-from studies.prior.prior import prior
+from lit_lul.errors import InvalidInput
 
-COMMANDS: dict[str, Callable[..., None]] = {
-    "suite": suite,
-    "results": results,
-    "figures": figures,
-    "prior": prior,
-    "few_shot": few_shot,
-    "adaptation": adaptation,
-    "baselines": baselines,
-    "ablations": ablations,
-    "optimizers": optimizers,
+COMMANDS = {
+    "suite": ("lit_lul.report.suite", "rules and baselines on the datasets of the suite"),
+    "results": ("lit_lul.report.results", "curves of rules on held-out data, with baselines"),
+    "figures": ("studies.figures.command", "the figures of Metz et al. 2018, with checks"),
+    "prior": ("studies.prior.prior", "worlds of the synthetic prior beside real datasets"),
+    "few_shot": ("studies.few_shot.table", "few-shot learners and rules on test episodes"),
+    "adaptation": ("studies.few_shot.adaptation_command", "how learned starts adapt"),
+    "baselines": ("studies.baselines.baselines", "rules beside every baseline"),
+    "ablations": ("studies.ablations.ablations", "runs of a sweep over the parts of the rule"),
+    "optimizers": ("studies.optimizers.optimizers", "learned optimizers beside tuned ones"),
 }
+"""Module and summary of every report; the function has the report's name."""
+CLONE = Path(__file__).parents[2]
+"""The folder that the package lies in; in a clone the package `studies` lies there too."""
 LISTS = {
     "rules": "shipped rules or files of θ",
     "runs": "folders of sweeps that have run",
@@ -35,26 +33,40 @@ LISTS = {
 
 
 def report(arguments: list[str]) -> None:
-    """Write the report that the arguments name.
+    """Write the report that the arguments name; only its own module is imported.
 
     Raises:
         ArgumentError: for an invalid option.
-        InvalidInput: in the cases of the commands.
+        InvalidInput: for a study without a clone, and in the cases of the commands.
     """
     parser = ArgumentParser(prog="lit_lul report", description=__doc__, exit_on_error=False)
     subcommands = parser.add_subcommands()
-    for name, function in COMMANDS.items():
+    function: Callable[..., None] | None = None
+    for name, (module, summary) in COMMANDS.items():
         of_function = ArgumentParser(exit_on_error=False)
-        names = function.__annotations__
-        of_function.add_function_arguments(function, skip={*LISTS, "quick"})
-        for option in (name for name in LISTS if name in names):
-            required = option in ("rules", "runs")
-            of_function.add_argument(
-                f"--{option}", nargs="+", required=required, help=LISTS[option]
-            )
-        if "quick" in names:
-            of_function.add_argument("--quick", action="store_true", help="few draws and steps")
-        subcommands.add_subcommand(name, of_function, help=(function.__doc__ or "").splitlines()[0])
+        if name in arguments[:1]:
+            function = _load(name, module)
+            _add_options(of_function, function)
+        subcommands.add_subcommand(name, of_function, help=summary)
     parsed = parser.parse_args(arguments)
-    options = parser.instantiate(parsed)[parsed.subcommand]
-    COMMANDS[parsed.subcommand](**vars(options))
+    assert function is not None  # else the parser has ended
+    function(**vars(parser.instantiate(parsed)[parsed.subcommand]))
+
+
+def _load(name: str, module: str) -> Callable[..., None]:
+    if module.startswith("studies."):
+        if not CLONE.joinpath(*module.split(".")).with_suffix(".py").is_file():
+            raise InvalidInput(f"report {name}: studies need a clone of the repository")
+        sys.path.insert(0, str(CLONE))
+    function: Callable[..., None] = getattr(import_module(module), name)
+    return function
+
+
+def _add_options(parser: ArgumentParser, function: Callable[..., None]) -> None:
+    names = function.__annotations__
+    parser.add_function_arguments(function, skip={*LISTS, "quick"})
+    for option in (option for option in LISTS if option in names):
+        required = option in ("rules", "runs")
+        parser.add_argument(f"--{option}", nargs="+", required=required, help=LISTS[option])
+    if "quick" in names:
+        parser.add_argument("--quick", action="store_true", help="few draws and steps")

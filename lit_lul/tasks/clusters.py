@@ -12,6 +12,7 @@ from sklearn.decomposition import PCA
 from torch import Tensor
 
 from lit_lul.apply.rule import apply_rule
+from lit_lul.constraints import Checked, PositiveInt
 from lit_lul.data.cache import cached_tensors
 from lit_lul.errors import InvalidInput
 from lit_lul.files.theta import load_rule, rule_path
@@ -23,27 +24,18 @@ ITERATIONS = 50
 
 
 @dataclass(frozen=True)
-class Clusters:
-    """How images are partitioned into clusters, by k-means on an embedding.
-
-    Raises:
-        InvalidInput: for numbers below one.
-    """
+class Clusters(Checked):
+    """How images are partitioned into clusters, by k-means on an embedding."""
 
     embedding: str = "pca"
     """What is clustered: raw (pixels), pca (principal components), or the embedding by a rule that
     ships or a file of θ."""
-    components: int = 32
+    components: PositiveInt = 32
     """Number of principal components."""
-    number: int = 500
+    number: PositiveInt = 500
     """Clusters of a partition."""
-    partitions: int = 1
-    """Partitions; those after the first scale every dimension of the embedding at random."""
-
-    def __post_init__(self) -> None:
-        for name in ("components", "number", "partitions"):
-            if getattr(self, name) < 1:
-                raise InvalidInput(f"clusters {name} {getattr(self, name)}: expected one or more")
+    partitions: PositiveInt = 1
+    """Partitions; each after the first scales every dimension of the embedding at random."""
 
     def partition(self, images: Tensor) -> Tensor:
         """The cluster of every image in every partition, computed once and cached.

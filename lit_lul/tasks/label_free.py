@@ -29,39 +29,6 @@ image for itself (UMTRA, Khodadadeh et al. 2019), or random labels of a few imag
 Storkey 2019)."""
 
 
-def training_tasks(
-    classes: ClassesFrom,
-    clusters: Clusters,
-    name: str,
-    images: ImageSet,
-    pool: np.ndarray,
-    ways: Sequence[int],
-    weight: Weight,
-    transforms: Sequence[Transform],
-) -> ClassTasks:
-    """The training tasks of a source.
-
-    Args:
-        classes: what its tasks take as classes.
-        clusters: settings of the clusters.
-        name: prefix of the families' names.
-        images: the images of all classes.
-        pool: classes of training, as indices into `images`; without labels, their images count.
-        ways: numbers of classes of a task.
-        weight: of all families together.
-        transforms: applied to the inputs.
-
-    Raises:
-        InvalidInput: when a task needs more classes than there are.
-    """
-    if classes == "labels":
-        return ClassTasks(name, images, pool, ways, weight, transforms)
-    unlabelled = by_content(images, pool)
-    if classes == "clusters":
-        return ClusterTasks(name, unlabelled, clusters, ways, weight, transforms)
-    return InstanceTasks(name, unlabelled, ways, weight, transforms, classes == "random")
-
-
 def by_content(images: ImageSet, pool: np.ndarray) -> Tensor:
     """The images of some classes in an order of their content, (n, channels, side, side)."""
     start = images.class_start
@@ -133,10 +100,10 @@ class ClusterTasks(ClassTasks):
 
 
 class InstanceTasks(ClassTasks):
-    """Tasks whose classes are one image (UMTRA), or a few unrelated ones (AAL).
+    """Tasks whose classes are one image (UMTRA), or a few unrelated images (AAL).
 
     Support examples are the images themselves, changed only by what transforms fix for the whole
-    task, as in both papers; query examples and unlabelled ones are augmented copies: transforms
+    task, as in both papers; query examples and unlabelled examples are augmented copies: transforms
     draw what differs between examples. A class has one image however many labels it has, or with
     `several` as many as it has labels. Regression targets of transforms are left out.
 

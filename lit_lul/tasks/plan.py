@@ -34,10 +34,6 @@ class StreamState:
     """Truncations of this outer step that are done, in all its rounds."""
     slots: list[Slot] = field(default_factory=list)
 
-    def copy(self) -> "StreamState":
-        """A copy that shares nothing with this state."""
-        return StreamState(self.outer_step, self.turn, [Slot(**vars(s)) for s in self.slots])
-
 
 class Plan:
     """All that is random about one truncation, drawn on the CPU, and its place in the run.

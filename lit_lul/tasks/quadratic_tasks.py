@@ -4,14 +4,15 @@ Shapes: U inner steps, T tasks, N dimensions.
 """
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lit_lul.errors import InvalidInput
+from lit_lul.constraints import Length, PositiveInt
 from lit_lul.objectives.objective import Labelled
-from lit_lul.tasks.schedules import Weight, check_weight
+from lit_lul.tasks.schedules import Weight
 from lit_lul.tasks.sizes import ProblemSizes
 from lit_lul.tasks.source import Batches, Family, Seeds, Source, TaskSource
 from lit_lul.trees import Tree
@@ -57,21 +58,12 @@ class QuadraticFunctions(TaskSource):
 
 @dataclass(frozen=True)
 class QuadraticTasks(Source):
-    """A source of random quadratic functions, for learners that train with labels.
+    """A source of random quadratic functions, for learners that train with labels."""
 
-    Raises:
-        InvalidInput: for dimensions below one, or a negative weight.
-    """
-
-    dimensions: list[int] = field(default_factory=lambda: [10])
+    dimensions: Annotated[list[PositiveInt], Length(1)] = field(default_factory=lambda: [10])
     """Numbers of dimensions, equally frequent."""
     weight: Weight = 1.0
     """Share of these tasks, relative to the weights of the other sources; it may move."""
-
-    def __post_init__(self) -> None:
-        if not self.dimensions or min(self.dimensions) < 1:
-            raise InvalidInput(f"quadratic dimensions {self.dimensions}: expected one or more")
-        check_weight("quadratic", self.weight)
 
     def load(self, name: str, data_root: str | None) -> tuple[QuadraticFunctions, TaskSource]:
         """The functions of training and of validation: other draws."""

@@ -1,10 +1,11 @@
 """Functions of the outer step: lengths of truncations and problems (H.2), rounds, weights."""
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 
+from lit_lul.constraints import Checked, NonNegative, NonNegativeInt, PositiveInt
 from lit_lul.errors import InvalidInput
 
 
@@ -14,27 +15,26 @@ def moved(first: float, last: float, over: int, outer_step: float) -> float:
     return first + done * (last - first)
 
 
-@dataclass
-class UnrollLength:
+@dataclass(frozen=True)
+class UnrollLength(Checked):
     """Inner steps per truncation, uniform between two bounds that move linearly.
 
     Raises:
-        InvalidInput: for bounds below zero or in the wrong order.
+        InvalidInput: for bounds in the wrong order.
     """
 
-    first: tuple[int, int] = (2, 4)
+    first: tuple[NonNegativeInt, NonNegativeInt] = (2, 4)
     """Bounds at outer step 0, both included; of 0 steps for a learner that needs none."""
-    last: tuple[int, int] = (8, 15)
+    last: tuple[NonNegativeInt, NonNegativeInt] = (8, 15)
     """Bounds from outer step `over` on."""
     over: int = 50_000
     """Outer steps from `first` to `last`."""
 
     def __post_init__(self) -> None:
-        for low, high in (self.first, self.last):
-            if not 0 <= low <= high:
-                raise InvalidInput(
-                    f"unroll length from {low} to {high}: expected 0 <= lower <= upper bound"
-                )
+        super().__post_init__()
+        for bounds in (self.first, self.last):
+            if bounds[0] > bounds[1]:
+                raise InvalidInput(f"UnrollLength must have bounds in order, got {list(bounds)}")
 
     def sample(self, outer_step: int, rng: np.random.Generator) -> int:
         """Draw U, the inner steps of one truncation."""
@@ -45,38 +45,21 @@ class UnrollLength:
         return int(rng.integers(low, high, endpoint=True))
 
 
-@dataclass
-class ProblemLength:
-    """Inner steps of an inner problem, whose distribution moves linearly with the outer step.
+@dataclass(frozen=True)
+class ProblemLength(Checked):
+    """Inner steps of an inner problem, whose distribution moves linearly with the outer step."""
 
-    Raises:
-        InvalidInput: for a number below one, a negative spread or an unknown distribution.
-    """
-
-    first: int = 20
+    first: PositiveInt = 20
     """Mean at outer step 0, in inner steps; the lower bound if log-uniform."""
-    last: int = 20_000
+    last: PositiveInt = 20_000
     """Mean from outer step `over` on, in inner steps; the upper bound if log-uniform."""
     over: int = 5_000
     """Outer steps in which mean or upper bound moves from `first` to `last`."""
-    spread: float = 1.0
+    spread: NonNegative = 1.0
     """Standard deviation as a multiple of the mean: 1 in the paper, 0 for a constant. Without
     effect if log-uniform."""
     distribution: Literal["normal", "log-uniform"] = "normal"
     """Log-uniform lengths have short and very long problems alike."""
-
-    def __post_init__(self) -> None:
-        if min(self.first, self.last) < 1 or self.spread < 0:
-            raise InvalidInput(
-                f"problem length from {self.first} to {self.last} with spread {self.spread}: "
-                "expected means of one or more and a spread of zero or more"
-            )
-        choices = get_args(self.__annotations__["distribution"])
-        if self.distribution not in choices:
-            raise InvalidInput(
-                f"problem length distribution {self.distribution!r}: "
-                f"expected one of {', '.join(choices)}"
-            )
 
     def sample(self, outer_step: int, rng: np.random.Generator) -> int:
         """Draw the inner steps of one inner problem, one or more."""
@@ -87,29 +70,19 @@ class ProblemLength:
         return max(1, round(rng.normal(moving, self.spread * moving)))
 
 
-@dataclass
-class Rounds:
+@dataclass(frozen=True)
+class Rounds(Checked):
     """Truncations that an outer step takes of every cohort in flight, a number that moves linearly.
 
     More rounds make a larger meta-batch of the same cohorts, and a more exact gradient.
-
-    Raises:
-        InvalidInput: for fewer than one round, or a negative number of outer steps.
     """
 
-    first: int = 1
+    first: PositiveInt = 1
     """Rounds at outer step 0."""
-    last: int = 1
+    last: PositiveInt = 1
     """Rounds from outer step `over` on."""
-    over: int = 0
+    over: NonNegativeInt = 0
     """Outer steps from `first` to `last`; in between, numbers are rounded."""
-
-    def __post_init__(self) -> None:
-        if min(self.first, self.last) < 1 or self.over < 0:
-            raise InvalidInput(
-                f"rounds from {self.first} to {self.last} over {self.over} outer steps: "
-                "expected one or more rounds, over zero or more outer steps"
-            )
 
     def at(self, outer_step: int) -> int:
         """The rounds of an outer step."""
@@ -123,11 +96,11 @@ class Rounds:
 
 @dataclass(frozen=True)
 class WeightSchedule:
-    """A weight that moves linearly with the outer step."""
+    """A weight that moves linearly with the outer step; a `Source` checks it."""
 
-    first: float
+    first: NonNegative
     """Weight at outer step 0."""
-    last: float
+    last: NonNegative
     """Weight from outer step `over` on."""
     over: int
     """Outer steps from `first` to `last`."""
@@ -137,7 +110,7 @@ class WeightSchedule:
         return WeightSchedule(self.first / parts, self.last / parts, self.over)
 
 
-Weight = float | WeightSchedule
+Weight = NonNegative | WeightSchedule
 """A weight that stays or moves; either can be divided by a number."""
 
 THE_END = float("inf")
@@ -154,14 +127,3 @@ def weight_at(weight: Weight, outer_step: float) -> float:
 def is_drawn(weight: Weight) -> bool:
     """Whether a source of this weight is drawn at any outer step."""
     return weight_at(weight, 0) > 0 or weight_at(weight, THE_END) > 0
-
-
-def check_weight(what: str, weight: Weight) -> None:
-    """Check the weight of a source.
-
-    Raises:
-        InvalidInput: for a negative number, also among those of a schedule.
-    """
-    numbers = vars(weight).values() if isinstance(weight, WeightSchedule) else [weight]
-    if not all(number >= 0 for number in numbers):
-        raise InvalidInput(f"{what} weight {weight}: expected zero or more")

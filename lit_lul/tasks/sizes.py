@@ -1,13 +1,14 @@
 """Sizes of cohorts, minibatches and labelled batches."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
+from lit_lul.constraints import Checked, NonNegative, PositiveInt
 from lit_lul.errors import InvalidInput
 
-Bounds = int | tuple[int, int]
+Range: TypeAlias = PositiveInt | tuple[PositiveInt, PositiveInt]
 """A number, or a lower and an upper bound, both included, of numbers drawn log-uniformly."""
 
 
@@ -23,7 +24,7 @@ class ProblemSizes(NamedTuple):
     draws: int
     """R."""
     classes: float = 1.0
-    """Classes among the unlabelled examples, as a multiple of the labelled ones, 1 or more."""
+    """Classes among the unlabelled examples, as a multiple of the labelled classes, 1 or more."""
     class_skew: float = 0.0
     """Standard deviation of the logarithm of the classes' frequencies; 0 if all are equal."""
     queries_per_class: int | None = None
@@ -36,58 +37,48 @@ class ProblemSizes(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Sizes:
+class Sizes(Checked):
     """Sizes of cohorts, minibatches and labelled batches.
 
     Raises:
-        InvalidInput: for a size below one, bounds in the wrong order, or a negative skew.
+        InvalidInput: for bounds in the wrong order.
     """
 
-    cohorts: int = 8
+    cohorts: PositiveInt = 8
     """Cohorts in flight on every rank; a round takes one truncation of each."""
-    tasks: int = 32
+    tasks: PositiveInt = 32
     """T, tasks of a cohort; rounds × cohorts × tasks × ranks is the meta-batch (256 in H.2)."""
-    batch_size: Bounds = 128
+    batch_size: Range = 128
     """B, unlabelled examples per task and inner step: a number or bounds."""
-    labels_per_class: Bounds = 10
+    labels_per_class: Range = 10
     """Support examples of each class, and query examples if `queries_per_class` is not set: a
     number or bounds."""
-    queries_per_class: int | None = None
+    queries_per_class: PositiveInt | None = None
     """Query examples of each class; null for as many as support examples."""
-    draws: int = 5
+    draws: PositiveInt = 5
     """R, draws of the labelled batches that the objective is averaged over (H.2)."""
-    other_classes: float = 0.0
+    other_classes: NonNegative = 0.0
     """Largest number of classes that only unlabelled examples have, as a multiple of a task's
     classes; the number of all classes is log-uniform. A source with too few classes gives what it
     has."""
-    class_skew: float = 0.0
+    class_skew: NonNegative = 0.0
     """Largest standard deviation of the logarithm of the classes' frequencies among unlabelled
     examples, which is uniform; 0 if all classes are equally frequent."""
 
     def __post_init__(self) -> None:
-        for name in ("cohorts", "tasks", "draws"):
-            if getattr(self, name) < 1:
-                raise InvalidInput(f"{name} {getattr(self, name)}: expected one or more")
-        if self.queries_per_class is not None and self.queries_per_class < 1:
-            raise InvalidInput(f"queries_per_class {self.queries_per_class}: expected one or more")
+        super().__post_init__()
         for name in ("batch_size", "labels_per_class"):
-            value = getattr(self, name)
-            low, high = bounds(value)
-            if not 1 <= low <= high:
-                raise InvalidInput(
-                    f"{name} {value}: expected one or more, or bounds in increasing order"
-                )
-        for name in ("other_classes", "class_skew"):
-            if not getattr(self, name) >= 0:
-                raise InvalidInput(f"{name} {getattr(self, name)}: expected zero or more")
+            low, high = bounds(getattr(self, name))
+            if low > high:
+                raise InvalidInput(f"Sizes.{name} must have bounds in order, got {[low, high]}")
 
     def sample(self, rng: np.random.Generator) -> ProblemSizes:
         """Draw the sizes of one inner problem."""
         batch_size, labels, classes, skew = rng.random(4)
         return ProblemSizes(
             self.tasks,
-            _log_uniform(self.batch_size, batch_size),
-            _log_uniform(self.labels_per_class, labels),
+            log_uniform(self.batch_size, batch_size),
+            log_uniform(self.labels_per_class, labels),
             self.draws,
             (1 + self.other_classes) ** float(classes),
             self.class_skew * float(skew),
@@ -95,12 +86,12 @@ class Sizes:
         )
 
 
-def bounds(value: Bounds) -> tuple[int, int]:
+def bounds(value: Range) -> tuple[int, int]:
     """Lower and upper bound."""
     return (value, value) if isinstance(value, int) else (value[0], value[1])
 
 
-def _log_uniform(value: Bounds, quantile: float) -> int:
+def log_uniform(value: Range, quantile: float) -> int:
     """The whole number at a quantile of the log-uniform distribution within bounds."""
     low, high = bounds(value)
     return min(high, int(low * ((high + 1) / low) ** quantile))

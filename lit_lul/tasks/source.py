@@ -5,15 +5,15 @@ Shapes: U inner steps, T tasks, B examples, R draws, N_0 inputs.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Annotated, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
-from lit_lul.errors import InvalidInput
+from lit_lul.constraints import Bounds, Checked, Length, check_arguments
 from lit_lul.learners.learner import Batch
 from lit_lul.objectives.objective import Labelled
-from lit_lul.tasks.schedules import Weight, check_weight
+from lit_lul.tasks.schedules import Weight, WeightSchedule
 from lit_lul.tasks.sizes import ProblemSizes
 from lit_lul.trees import Tree
 
@@ -107,10 +107,21 @@ def one_hot(members: Tensor, ways: int) -> Tensor:
     return (members.unsqueeze(-1) == torch.arange(ways, device=members.device)).float()
 
 
-class Source(ABC):
+TwoOrMore: TypeAlias = Annotated[int, Bounds(ge=2)]
+Families: TypeAlias = Annotated[list[TwoOrMore], Length(1)]
+"""Numbers of classes, or of inputs, of a task; each is a family."""
+
+
+class Source(Checked, ABC):
     """Configuration of a task source: a dataclass whose `weight` is its share of the cohorts."""
 
     weight: Weight
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.weight, WeightSchedule):
+            prefix = f"{type(self).__name__}.weight."
+            check_arguments(WeightSchedule, vars(self.weight), prefix)
 
     @abstractmethod
     def load(self, name: str, data_root: str | None) -> tuple[TaskSource, TaskSource | None]:
@@ -123,14 +134,3 @@ class Source(ABC):
         Raises:
             InvalidInput: when the data cannot be loaded or are too few for the tasks.
         """
-
-
-def check_mixture(what: str, ways: Sequence[int], weight: Weight) -> None:
-    """Check the settings that all sources of classes have.
-
-    Raises:
-        InvalidInput: for ways below two, or a negative weight.
-    """
-    if not ways or min(ways) < 2:
-        raise InvalidInput(f"{what} ways {list(ways)}: expected numbers of two or more")
-    check_weight(what, weight)

@@ -7,6 +7,7 @@ only by their cohorts, and all cohorts of a round take the same number of inner 
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from copy import deepcopy
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
@@ -103,7 +104,7 @@ class TaskStream:
         """
         state, cohorts = self.state, self.sizes.cohorts
         while True:
-            state = state.copy()
+            state = deepcopy(state)
             state.slots = state.slots or [Slot() for _ in range(cohorts)]
             rounds_done, place = divmod(state.turn, cohorts)
             cohort = self.first_cohort + place

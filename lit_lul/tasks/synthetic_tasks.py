@@ -18,8 +18,17 @@ from lit_lul.errors import InvalidInput
 from lit_lul.objectives.objective import Labelled
 from lit_lul.tasks.class_tasks import distinct, draw_members, labelled_sides
 from lit_lul.tasks.schedules import Weight
-from lit_lul.tasks.sizes import ProblemSizes
-from lit_lul.tasks.source import Batches, Family, Seeds, Source, TaskSource, check_mixture, one_hot
+from lit_lul.tasks.sizes import ProblemSizes, log_uniform
+from lit_lul.tasks.source import (
+    Batches,
+    Families,
+    Family,
+    Seeds,
+    Source,
+    TaskSource,
+    TwoOrMore,
+    one_hot,
+)
 from lit_lul.trees import Tree
 
 POOL = 2
@@ -47,8 +56,7 @@ class WorldTasks(TaskSource):
     def plan(self, family: Family, steps: int, sizes: ProblemSizes, seeds: Seeds) -> Tree:
         """Draw the classes of all rows."""
         of_tasks, rng = (np.random.default_rng([*s, 1]) for s in seeds)
-        low, high = self.ways
-        ways = min(high, int(low * ((high + 1) / low) ** of_tasks.random()))
+        ways = log_uniform(self.ways, of_tasks.random())
         classes = round(ways * sizes.classes)
         tasks, k = sizes.tasks, sizes.labels_per_class + sizes.queries
         weights = np.exp(sizes.class_skew * of_tasks.normal(size=(tasks, classes)))
@@ -110,23 +118,20 @@ class SyntheticTasks(Source):
     """A source of synthetic tasks.
 
     Raises:
-        InvalidInput: for numbers of inputs below two, ways that are no bounds of two or more, or a
-            negative weight.
+        InvalidInput: for bounds of the ways in the wrong order.
     """
 
     weight: Weight = 1.0
     """Share of these tasks, relative to the weights of the other sources; it may move."""
-    inputs: list[int] = field(default_factory=lambda: [16, 32, 64, 128, 196, 400, 784])
+    inputs: Families = field(default_factory=lambda: [16, 32, 64, 128, 196, 400, 784])
     """Numbers of inputs, equally frequent."""
-    ways: tuple[int, int] = (2, 30)
+    ways: tuple[TwoOrMore, TwoOrMore] = (2, 30)
     """Bounds on the number of classes of a task, both included; log-uniform."""
 
     def __post_init__(self) -> None:
-        check_mixture("synthetic", self.ways, self.weight)
+        super().__post_init__()
         if self.ways[0] > self.ways[1]:
-            raise InvalidInput(f"synthetic ways {list(self.ways)}: expected increasing bounds")
-        if not self.inputs or min(self.inputs) < 2:
-            raise InvalidInput(f"synthetic inputs {self.inputs}: expected numbers of two or more")
+            raise InvalidInput(f"SyntheticTasks.ways must be in order, got {list(self.ways)}")
 
     def load(self, name: str, data_root: str | None) -> tuple[WorldTasks, WorldTasks]:
         """The tasks of training and of validation: other draws of the same generators."""

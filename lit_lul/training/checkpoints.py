@@ -9,6 +9,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from lit_lul.constraints import PositiveInt, check_arguments
 from lit_lul.errors import InvalidInput
 from lit_lul.files.atomic import replace_file
 from lit_lul.files.hub import THETA
@@ -93,14 +94,11 @@ class RunCheckpoint(Checkpoint):
     """
 
     def __init__(
-        self, every_n_outer_steps: int = 100, keep_every_n_outer_steps: int | None = None
+        self,
+        every_n_outer_steps: PositiveInt = 100,
+        keep_every_n_outer_steps: PositiveInt | None = None,
     ) -> None:
-        for name, value in (
-            ("every_n_outer_steps", every_n_outer_steps),
-            ("keep_every_n_outer_steps", keep_every_n_outer_steps),
-        ):
-            if value is not None and value < 1:
-                raise InvalidInput(f"{name} must be at least 1, got {value}")
+        check_arguments(RunCheckpoint.__init__, locals())
         self.every_n_outer_steps = every_n_outer_steps
         self.keep_every_n_outer_steps = keep_every_n_outer_steps
         self._saved_at = 0

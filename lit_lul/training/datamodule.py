@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from lightning import LightningDataModule
 
+from lit_lul.constraints import NonNegativeInt, PositiveInt, check_arguments
 from lit_lul.errors import InvalidInput
 from lit_lul.networks import MLPs, Networks
 from lit_lul.tasks import GlyphTasks, ImageTasks, Source, TaskSource
@@ -122,23 +123,15 @@ class TaskDataModule(LightningDataModule):
         unroll_length: UnrollLength = UnrollLength(),
         problem_length: ProblemLength = ProblemLength(),
         rounds: Rounds = Rounds(),
-        validation_cohorts: int = 4,
-        validation_steps: int = 50,
+        validation_cohorts: PositiveInt = 4,
+        validation_steps: NonNegativeInt = 50,
     ) -> None:
         super().__init__()
-        if validation_cohorts < 1:
-            raise InvalidInput(f"validation_cohorts must be at least 1, got {validation_cohorts}")
-        if validation_steps < 0:
-            raise InvalidInput(f"validation_steps must be at least 0, got {validation_steps}")
+        check_arguments(TaskDataModule.__init__, locals())
         self.embedding_units, self.seed = embedding_units, seed
-        self.sources, self.data_root, self.sizes, self.networks = (
-            sources,
-            data_root,
-            sizes,
-            networks,
-        )
+        self.sources, self.data_root = sources, data_root
+        self.sizes, self.networks, self.rounds = sizes, networks, rounds
         self.unroll_length, self.problem_length = unroll_length, problem_length
-        self.rounds = rounds
         self.validation_cohorts, self.validation_steps = validation_cohorts, validation_steps
 
     def prepare_data(self) -> None:
@@ -225,16 +218,16 @@ class TaskDataModule(LightningDataModule):
         return batch.to(device)
 
     def _load(self) -> tuple[list[TaskSource], list[TaskSource]]:
-        """The sources of training, and those of validation."""
+        """The sources of training, and the sources of validation."""
         drawn = {n: source for n, source in self.sources.items() if is_drawn(source.weight)}
         if not any(weight_at(source.weight, 0) > 0 for source in drawn.values()):
-            raise InvalidInput("data.sources: expected one with weight at outer step 0")
+            raise InvalidInput("data.sources must have a source with weight at outer step 0")
         loaded = [source.load(name, self.data_root) for name, source in drawn.items()]
         validation = [held_out for _, held_out in loaded if held_out is not None]
         ends = [weight_at(f.weight, THE_END) for source in validation for f in source.families]
         if not any(ends):
             raise InvalidInput(
-                "data.sources: expected one with held-out classes, with weight at the end"
+                "data.sources must have a source with held-out classes, with weight at the end"
             )
         return [training for training, _ in loaded], validation
 

@@ -14,18 +14,12 @@ from matplotlib.figure import Figure
 from lit_lul.evaluation.curve import Curve, Rollouts, roll_out_draws
 from lit_lul.evaluation.curve_files import COLUMNS, curve_rows, summarise, write_csv, write_json
 from lit_lul.evaluation.held_out import HeldOut, describe
+from lit_lul.evaluation.pictures import draw_curves, draw_embedding, draw_receptive_fields
 from lit_lul.evaluation.probes import ridge_of
 from lit_lul.files.theta import described
 from lit_lul.learners.learner import Learner
 from lit_lul.training.loggers import log_metrics, run_folder
-from lit_lul.training.picture import (
-    draw_curves,
-    draw_embedding,
-    draw_receptive_fields,
-    embedding_rows,
-    show,
-    show_table,
-)
+from lit_lul.training.media import embedding_rows, show_figure, show_table
 
 UNTRAINED_SEED = 0
 
@@ -86,13 +80,13 @@ class HeldOutCurve(Callback):
         self._measure(trainer, pl_module)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Measure in `validate`, but not in the validation of a fit."""
-        if trainer.state.fn == TrainerFn.VALIDATING:
-            self._measure_once(trainer, pl_module)
+        """Measure in `validate` and `test`, but not in the validation of a fit."""
+        if trainer.state.fn != TrainerFn.FITTING:
+            self._measure_untrained(trainer, pl_module)
+            self.curves = {}
+            self._measure(trainer, pl_module)
 
-    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Measure in `test`."""
-        self._measure_once(trainer, pl_module)
+    on_test_epoch_end = on_validation_epoch_end
 
     def state_dict(self) -> dict[str, Any]:
         """The curves so far, and the settings that they were measured with."""
@@ -140,11 +134,6 @@ class HeldOutCurve(Callback):
         self.untrained, _ = self._roll_out(trainer, pl_module, untrained)
         self._untrained_of = now
 
-    def _measure_once(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._measure_untrained(trainer, pl_module)
-        self.curves = {}
-        self._measure(trainer, pl_module)
-
     def _roll_out(
         self, trainer: Trainer, pl_module: Any, learner: Learner
     ) -> tuple[dict[str, Curve], Rollouts]:
@@ -189,7 +178,7 @@ class HeldOutCurve(Callback):
             figures["receptive_fields"] = fields
         figures["embedding"] = draw_embedding(rollouts.embedding, rollouts.labels)
         for what, figure in figures.items():
-            show(trainer, f"{self.name}/{what}", figure, self.file(f"{what}.png"))
+            show_figure(trainer, f"{self.name}/{what}", figure, self.file(f"{what}.png"))
         rows = curve_rows(self.held_out, self.untrained, self.curves)
         show_table(trainer, f"{self.name}/curve_table", COLUMNS, rows)
         columns, rows = embedding_rows(rollouts.embedding, rollouts.labels)

@@ -12,15 +12,17 @@ from torch.distributed import ReduceOp
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric
 
+from lit_lul.constraints import Positive, check_arguments
 from lit_lul.devices import check_precision, has_compiler
 from lit_lul.errors import InvalidInput
 from lit_lul.estimators import TruncatedBackprop
-from lit_lul.estimators.estimator import Carry, Estimator
+from lit_lul.estimators.estimator import Carry, Estimator, Truncation
 from lit_lul.estimators.truncated_backprop import advance
 from lit_lul.files.theta import check_same, check_settings, check_shapes, described
 from lit_lul.learners import Learner, UnsupervisedUpdate
 from lit_lul.objectives import FewShotRidge
 from lit_lul.objectives.objective import Objective
+from lit_lul.precision import float32_by_default, full_precision
 from lit_lul.tasks.plan import Plan
 from lit_lul.training.datamodule import TaskDataModule
 from lit_lul.training.loggers import SHOWN, log_metrics
@@ -29,7 +31,7 @@ from lit_lul.training.outer_step import GradientSum, MeanTheta
 from lit_lul.training.preemption import Stopped, stop_signal
 from lit_lul.training.ranks import join_ranks, own_part, reduce
 from lit_lul.training.schedules import paper_optimizer, paper_schedule
-from lit_lul.training.truncations import CohortTruncation, Needs, realise
+from lit_lul.training.truncations import Needs, realise
 from lit_lul.trees import to_device
 
 
@@ -64,14 +66,12 @@ class MetaLightningModule(LightningModule):
         estimator: Estimator = TruncatedBackprop(),
         optimizer: OptimizerCallable = paper_optimizer,
         lr_scheduler: LRSchedulerCallable = paper_schedule,
-        clip_norm: float = 5.0,
-        cohort_clip_norm: float = float("inf"),
+        clip_norm: Positive = 5.0,
+        cohort_clip_norm: Positive = float("inf"),
         compile: bool | None = False,
     ) -> None:
         super().__init__()
-        for name, norm in (("clip_norm", clip_norm), ("cohort_clip_norm", cohort_clip_norm)):
-            if not norm > 0:
-                raise InvalidInput(f"{name} {norm}: expected a positive number")
+        check_arguments(MetaLightningModule.__init__, locals())
         self.automatic_optimization = False
         self.learner: Learner = UnsupervisedUpdate() if learner is None else learner
         self.objective, self.estimator = objective, estimator
@@ -144,14 +144,9 @@ class MetaLightningModule(LightningModule):
             self.objective.needs_unlabelled,
         )
 
-    def on_after_batch_transfer(self, batch: Plan, dataloader_idx: int) -> CohortTruncation:
-        """Make the tensors of a plan on the device."""
-        return realise(batch, self.needs)
-
-    def training_step(self, batch: CohortTruncation, batch_idx: int) -> None:
+    def training_step(self, plan: Plan, batch_idx: int) -> None:
         """Run one truncation; after the last one of an outer step, update θ (algorithm 1)."""
-        plan, truncation = batch.plan, batch.truncation
-        self.learner.check(truncation.network)
+        truncation = self._realise(plan)
         carry = None if plan.fresh else self.cohorts.get(plan.cohort)
         outcome = self.estimator(self.learner, self.objective, carry, truncation)
         self.cohorts[plan.cohort] = outcome.carry
@@ -165,7 +160,7 @@ class MetaLightningModule(LightningModule):
         if self._turn % self._data.sizes.cohorts == 0:
             self._drop_failed()
 
-    def on_train_batch_end(self, outputs: Any, batch: CohortTruncation, batch_idx: int) -> None:
+    def on_train_batch_end(self, outputs: Any, batch: Plan, batch_idx: int) -> None:
         """Exit when all ranks stop; `RunCheckpoint` saves what it interrupts.
 
         Raises:
@@ -178,28 +173,26 @@ class MetaLightningModule(LightningModule):
 
     def on_validation_start(self) -> None:
         """Choose kernels, where this is no part of a fit, which has chosen them."""
-        if self.trainer.state.fn == TrainerFn.VALIDATING:
+        if self.trainer.state.fn != TrainerFn.FITTING:
             self.learner.prepare(self.compile_learner)
 
-    def on_test_start(self) -> None:
-        """Choose kernels."""
-        self.learner.prepare(self.compile_learner)
-
-    def validation_step(self, batch: CohortTruncation, batch_idx: int) -> None:
+    def validation_step(self, plan: Plan, batch_idx: int) -> None:
         """Roll out a new cohort of tasks that training never sees."""
-        self._roll_out(batch)
-
-    def test_step(self, batch: CohortTruncation, batch_idx: int) -> None:
-        """As `validation_step`, on other tasks."""
-        self._roll_out(batch)
+        truncation = self._realise(plan)
+        with torch.no_grad():
+            state = advance(self.learner, None, truncation)
+            params = self.learner.parameters_of(state)
+            score = self.objective(truncation.network, params, truncation.labelled)
+        if plan.counted:
+            self.rollout_metrics.update(score.loss, score.accuracy, plan.family)
 
     def on_validation_epoch_end(self) -> None:
         """Log the means."""
         self._log(self.rollout_metrics.summarise())
 
-    def on_test_epoch_end(self) -> None:
-        """Log the means."""
-        self._log(self.rollout_metrics.summarise())
+    # testing is the same on other tasks
+    on_test_start, test_step = on_validation_start, validation_step
+    on_test_epoch_end = on_validation_epoch_end
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Save all ranks' cohorts and sums, and the learner's settings; all ranks must call it."""
@@ -298,15 +291,14 @@ class MetaLightningModule(LightningModule):
         named = {f"train/{name}": value for name, value in values.items()}
         self._log(self.train_metrics.summarise() | named)
 
-    def _roll_out(self, batch: CohortTruncation) -> None:
-        truncation = batch.truncation
-        self.learner.check(truncation.network)
-        with torch.no_grad():
-            state = advance(self.learner, None, truncation)
-            params = self.learner.parameters_of(state)
-            score = self.objective(truncation.network, params, truncation.labelled)
-        if batch.plan.counted:
-            self.rollout_metrics.update(score.loss, score.accuracy, batch.plan.family)
+    def _realise(self, plan: Plan) -> Truncation:
+        """The tensors of a plan, whose network the learner must be able to train.
+
+        Data are made in float32 without autocast, whatever the run's precision is.
+        """
+        self.learner.check(plan.network)
+        with full_precision(next(self.learner.parameters())), float32_by_default():
+            return realise(plan, self.needs)
 
     def _log(self, values: dict[str, Tensor]) -> None:
         """Log values with all loggers at the outer step, and show the main ones."""

@@ -64,7 +64,7 @@ def own_part(
     """The part of a checkpoint that one rank resumes from; the total of cohorts must be the same.
 
     If the number of ranks or the rounds differ, Lightning's count of truncations in the checkpoint
-    is changed to what it would be with the new ones.
+    is changed to what it would be with the new numbers.
 
     Args:
         source: name of the checkpoint in errors.

@@ -32,16 +32,7 @@ class Needs(NamedTuple):
     """Whether the objective embeds by the statistics of unlabelled examples."""
 
 
-class CohortTruncation(NamedTuple):
-    """The argument of a training step: a truncation, and the plan that it was made of."""
-
-    plan: Plan
-    """The cohort, its age and family, and the place of the truncation in the run."""
-    truncation: Truncation
-    """Its tensors, on the device and in the dtype that training needs."""
-
-
-def realise(plan: Plan, needs: Needs) -> CohortTruncation:
+def realise(plan: Plan, needs: Needs) -> Truncation:
     """Make the tensors of a truncation.
 
     Args:
@@ -64,7 +55,7 @@ def realise(plan: Plan, needs: Needs) -> CohortTruncation:
         plan.start_seed,
         plan.noise_seed,
     )
-    return CohortTruncation(plan, in_dtype(truncation, needs.dtype))
+    return in_dtype(truncation, needs.dtype)
 
 
 def in_dtype(truncation: Truncation, dtype: torch.dtype) -> Truncation:

@@ -1,6 +1,7 @@
 """Classifiers that use unlabelled rows together with the labels, on raw inputs."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.semi_supervised import LabelSpreading, SelfTrainingClassifier
 from torch import Tensor
 
-from lit_lul.evaluation.draws import Draws
+from lit_lul.evaluation.baselines import Baseline, Case
 from lit_lul.evaluation.probes import CHOICES_OF_C, LOGISTIC_ITERATIONS, TOLERANCE
 
 NEIGHBOURS = 7
@@ -32,20 +33,14 @@ def self_training(support: Any, labels: Any) -> Any:
     return SelfTrainingClassifier(search.best_estimator_, threshold=CONFIDENCE)
 
 
-WITH_LABELS: dict[str, Callable[[Any, Any], Any]] = {
-    "label spreading": label_spreading,
-    "self-training": self_training,
-}
-"""Makers of classifiers, which get the labelled rows of a draw."""
-
-
-def classify_with_unlabelled(name: str, draws: Draws) -> Tensor:
-    """Accuracy (T,) of a classifier fitted to each draw's labelled and statistics rows.
+def classify(make: Callable[[Any, Any], Any], case: Case) -> Tensor:
+    """Accuracy (probes, T) of classifiers of labelled and statistics rows, one for each draw.
 
     Args:
-        name: one of `WITH_LABELS`.
-        draws: on the CPU.
+        make: makes the classifier from the labelled rows and their labels.
+        case: the data; accuracy is the same for all probes.
     """
+    draws = case.draws()
     scores = []
     for support, unlabelled, query, known, asked in zip(
         draws.labelled.support_x[0],
@@ -55,9 +50,16 @@ def classify_with_unlabelled(name: str, draws: Draws) -> Tensor:
         draws.query_labels,
         strict=True,
     ):
-        classifier = WITH_LABELS[name](support.numpy(), known.numpy())
+        classifier = make(support.numpy(), known.numpy())
         labels = torch.cat([known, known.new_full((len(unlabelled),), UNKNOWN)])
         classifier.fit(torch.cat([support, unlabelled]).numpy(), labels.numpy())
         guess = torch.as_tensor(classifier.predict(query.numpy()))
         scores.append((guess == asked).double().mean())
-    return torch.stack(scores)
+    return torch.stack(scores).expand(len(case.held_out.probes), -1)
+
+
+WITH_LABELS: dict[str, Baseline] = {
+    "label spreading": Baseline(partial(classify, label_spreading)),
+    "self-training": Baseline(partial(classify, self_training)),
+}
+"""Classifiers that get each draw's labels together with unlabelled rows."""

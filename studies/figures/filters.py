@@ -5,16 +5,16 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
+from lit_lul.report.stored_rows import Numbers, autocast
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from lit_lul.errors import InvalidInput
 from lit_lul.evaluation.curve import roll_out_draws
 from lit_lul.evaluation.held_out import HeldOut
+from lit_lul.evaluation.pictures import tile_receptive_fields
 from lit_lul.learners.learner import Learner
 from lit_lul.networks.network import RowNetwork
-from lit_lul.report.stored_rows import Numbers, autocast
-from lit_lul.training.picture import tile_receptive_fields
 from studies.figures.context import RIDGE, Context
 from studies.figures.panel import Check, Measurement, Panel
 

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from lit_lul.report.stored_rows import Row
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lit_lul.errors import InvalidInput
-from lit_lul.report.stored_rows import Row
-from lit_lul.training.picture import draw_line
+from lit_lul.evaluation.pictures import draw_line
 from studies.figures.context import Context
 from studies.figures.panel import (
     Check,

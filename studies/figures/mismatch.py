@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from lit_lul.report.stored_rows import Row
 from matplotlib.figure import Figure
 
 from lit_lul.evaluation.curve import Curve
-from lit_lul.report.stored_rows import Row
-from lit_lul.training.picture import draw_line
+from lit_lul.evaluation.pictures import draw_line
 from studies.figures.baselines import ELBO, vae_curve
 from studies.figures.context import Context
 from studies.figures.panel import Check, Difference, Measurement, Panel, every, percent

@@ -6,7 +6,7 @@ those of the labelled rows, so that a row is classified alone. Inputs are in the
 permuted anew in every episode.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,7 +19,6 @@ from studies.networks.training import (
     NeuralCurve,
     noise_generators,
     rescaled,
-    silent,
     train,
 )
 
@@ -89,7 +88,6 @@ def train_prototypical(
     seeds: Sequence[int],
     probe_steps: Sequence[int],
     device: torch.device = torch.device("cpu"),
-    tell: Callable[[int], None] = silent,
     test_episodes: int = TEST_EPISODES,
 ) -> NeuralCurve:
     """Train a network per seed on one episode per step, and test it on episodes of other classes.
@@ -101,7 +99,6 @@ def train_prototypical(
         seeds: of T networks and their episodes.
         probe_steps: steps to test at.
         device: where to train.
-        tell: called after every step with its number.
         test_episodes: number of episodes of every test, the same at every step.
 
     Returns:
@@ -124,7 +121,7 @@ def train_prototypical(
         return torch.stack(hits).mean(0).cpu()
 
     accuracy = []
-    for _ in train(params, loss, RATE, probe_steps, tell):
+    for _ in train(params, loss, RATE, probe_steps):
         with torch.no_grad():
             accuracy.append(torch.stack([test(*which) for which in tests]))
     return NeuralCurve(tuple(probe_steps), torch.stack(accuracy, 1))

@@ -1,6 +1,6 @@
 """Supervised baseline: the same network trained on the few labels (section 5.3, figure 4)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +14,6 @@ from studies.networks.training import (
     new_linear,
     noise_generators,
     rescaled,
-    silent,
     train,
 )
 
@@ -30,7 +29,6 @@ def train_supervised(
     probe_steps: Sequence[int],
     rate: float,
     device: torch.device = torch.device("cpu"),
-    tell: Callable[[int], None] = silent,
 ) -> NeuralCurve:
     """Train the network of each draw, with a linear layer on top, on the draw's labelled rows.
 
@@ -46,7 +44,6 @@ def train_supervised(
         probe_steps: gradient steps to test at.
         rate: learning rate; the paper took the best on the test rows, of `RATES` here.
         device: where to train.
-        tell: called after every step with its number.
 
     Returns:
         Accuracy of the network's own classification, as one probe.
@@ -71,7 +68,7 @@ def train_supervised(
         return F.cross_entropy(scores.mT, known.gather(1, rows), reduction="none").mean(-1)
 
     accuracy = []
-    for _ in train((params, top), loss, rate, probe_steps, tell):
+    for _ in train((params, top), loss, rate, probe_steps):
         with torch.no_grad():
             if held_out.protocol == "inductive":
                 u = network.embed(params, query, network.statistics(params, support))

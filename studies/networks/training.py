@@ -62,7 +62,6 @@ def train(
     loss: Callable[[], Tensor],
     rate: float,
     probe_steps: Sequence[int],
-    tell: Callable[[int], None],
 ) -> Iterator[int]:
     """Train with Adam up to the last probe, and yield at every probe.
 
@@ -71,7 +70,6 @@ def train(
         loss: the loss of a new minibatch of every draw, (T,).
         rate: the learning rate.
         probe_steps: steps to probe at, in increasing order; 0 is the start.
-        tell: called after every step with its number.
     """
     tensors = [tensor.requires_grad_() for _, tensor in tensors_of(parameters)]
     optimizer = torch.optim.Adam(tensors, lr=rate)
@@ -82,7 +80,6 @@ def train(
             loss().sum().backward()
             optimizer.step()
             done += 1
-            tell(done)
         yield probe
 
 
@@ -100,7 +97,3 @@ def noise_generators(seeds: Sequence[int]) -> list[torch.Generator]:
 def normal(generators: Sequence[torch.Generator], *shape: int) -> Tensor:
     """Standard normal numbers (T, *shape), those of a draw from its own generator."""
     return torch.stack([torch.randn(*shape, generator=g) for g in generators])
-
-
-def silent(_: int) -> None:
-    """Tell nobody."""

@@ -7,7 +7,7 @@ no gain, which the linear layer above makes superfluous.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TypedDict
 
 import torch
@@ -27,7 +27,6 @@ from studies.networks.training import (
     noise_generators,
     normal,
     rescaled,
-    silent,
     train,
 )
 
@@ -61,7 +60,6 @@ def train_vae(
     numbers: Sequence[int],
     probe_steps: Sequence[int],
     device: torch.device = torch.device("cpu"),
-    tell: Callable[[int], None] = silent,
 ) -> NeuralCurve:
     """Train an autoencoder on each of some draws, and probe the means of its code.
 
@@ -72,7 +70,6 @@ def train_vae(
         numbers: numbers of the draws.
         probe_steps: gradient steps to probe at.
         device: where to train.
-        tell: called after every step with its number.
 
     Returns:
         Accuracy by probe, and the evidence lower bound of unlabelled rows.
@@ -92,7 +89,7 @@ def train_vae(
         return -lower_bound(params, x, normal(generators, x.shape[1], CODE).to(device)).mean(-1)
 
     accuracy, bounds = [], []
-    for _ in train(params, loss, RATE, probe_steps, tell):
+    for _ in train(params, loss, RATE, probe_steps):
         with torch.no_grad():
             hidden = embed_labelled(
                 held_out.protocol, ridge, MLP((inputs, *HIDDEN)), params["encoder"], draws

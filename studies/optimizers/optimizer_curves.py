@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from lit_lul.report.stored_rows import DEVICE, Numbers, RowFile, digest, rule_key
 from torch import Tensor
 from torch.optim import SGD, Adam, Optimizer, RMSprop
 
@@ -21,7 +22,6 @@ from lit_lul.learners import LSTMOptimizer
 from lit_lul.networks import Networks, Params
 from lit_lul.objectives.objective import Objective
 from lit_lul.objectives.supervised import LOSSES, predict
-from lit_lul.report.stored_rows import DEVICE, Numbers, RowFile, digest, rule_key
 from lit_lul.tasks import Source, TaskSource
 from lit_lul.tasks.schedules import ProblemLength, UnrollLength
 from lit_lul.tasks.sizes import Sizes
@@ -154,7 +154,7 @@ class Measured:
         )
         seeds = Seeds([seed, 0], [seed, 1])
         plan = stream.plan(0, stream.families[0], problem.steps, seeds)
-        return realise(plan, Needs(DEVICE, torch.float32, "labelled")).truncation
+        return realise(plan, Needs(DEVICE, torch.float32, "labelled"))
 
     def _train(
         self, make: Callable[[list[Tensor]], Optimizer], truncation: Truncation

@@ -177,9 +177,9 @@ class World(nn.Module):
     mixing: Tensor
     """Weights from features to inputs, (H, N_0)."""
     mean: Tensor
-    """Of every mixed feature, (N_0,)."""
+    """Mean of every mixed feature, (N_0,)."""
     inverse_std: Tensor
-    """Of every mixed feature, (N_0,)."""
+    """Inverse standard deviation of every mixed feature, (N_0,)."""
     group: Tensor
     """Index of every input's marginal, (N_0,)."""
     level: Tensor
@@ -193,7 +193,7 @@ class World(nn.Module):
     copied: Tensor
     """The input that every input is a copy of, mostly itself, (N_0,)."""
     constant: Tensor
-    """Which inputs are constant, (N_0,) bool."""
+    """A mask of the constant inputs, (N_0,) bool."""
     marginals: list[str]
     """Names of the marginals; none if inputs are what receptors see."""
 

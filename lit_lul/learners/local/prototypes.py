@@ -39,9 +39,9 @@ class PrototypeState(TypedDict):
     params: CompetitiveParams
     """φ."""
     mean: Tensor
-    """Of every input so far, (T, N_0)."""
+    """The mean of every input so far, (T, N_0)."""
     variance: Tensor
-    """Of every input so far, (T, N_0)."""
+    """The variance of every input so far, (T, N_0)."""
     wins: Tensor
     """How many inputs each prototype has won, early ones counted less, (T, K)."""
     age: Tensor
@@ -90,7 +90,7 @@ class PrototypeRule(Learner):
         self.reach = nn.Parameter(torch.tensor([-1.5]))
         """Logarithm of how far prototypes respond, see `CompetitiveParams`."""
         self.gains = nn.Parameter(torch.tensor([0.3, 0.3]))
-        """Of components and of prototypes."""
+        """Gains of components and of prototypes in the embedding."""
         spread = torch.zeros(EXCITATIONS + 1)
         spread[EXCITATIONS // 2] = 1.0
         self.spread = nn.Parameter(spread)
@@ -114,7 +114,7 @@ class PrototypeRule(Learner):
             )
 
     def network_for(self, network: Network) -> Network:
-        """The network, or for an MLP one of as many units."""
+        """The network, or in place of an MLP one with the same number of units."""
         if isinstance(network, MLP):
             *hidden, components = network.sizes[1:]
             prototypes = max(1, sum(hidden) // 2)  # each has two units: closeness, neighbourhood

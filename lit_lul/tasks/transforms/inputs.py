@@ -6,23 +6,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lit_lul.constraints import Share
 from lit_lul.tasks.transforms.transform import Tasks, Transform
 from lit_lul.trees import Tree
 
 
 @dataclass(frozen=True)
 class Permutation(Transform):
-    """Permutes the inputs, with one permutation for all examples of a task (H.1.1).
+    """Permutes the inputs, with one permutation for all examples of a task (H.1.1)."""
 
-    Raises:
-        InvalidInput: for a share outside 0 to 1.
-    """
-
-    share: float = 1.0
+    share: Share = 1.0
     """Share of the tasks that permute their inputs."""
-
-    def __post_init__(self) -> None:
-        self.check_shares("share")
 
     def sample_task(self, tasks: Tasks, rng: np.random.Generator) -> Tree | None:
         """The source index of every input, (T, N_0) int64."""
@@ -38,22 +32,15 @@ class Permutation(Transform):
 
 @dataclass(frozen=True)
 class TaskMask(Transform):
-    """Sets random inputs to zero in some tasks, the same ones in all examples (H.1.1).
+    """Sets random inputs to zero in some tasks, the same inputs in all examples (H.1.1)."""
 
-    Raises:
-        InvalidInput: for a share outside 0 to 1.
-    """
-
-    share: float = 0.25
+    share: Share = 0.25
     """Share of the tasks that mask inputs."""
-    largest: float = 0.5
+    largest: Share = 0.5
     """Upper bound of the probability that an input is masked; each task draws its own."""
 
-    def __post_init__(self) -> None:
-        self.check_shares("share", "largest")
-
     def sample_task(self, tasks: Tasks, rng: np.random.Generator) -> Tree | None:
-        """Which inputs are kept, (T, N_0), 0 or 1."""
+        """A mask of the inputs that are kept, (T, N_0), 0 or 1."""
         masked = rng.random(tasks.count) < self.share
         probability = rng.uniform(0, self.largest, tasks.count) * masked
         keep = rng.random((tasks.count, tasks.inputs)) >= probability[:, None]
@@ -66,19 +53,12 @@ class TaskMask(Transform):
 
 @dataclass(frozen=True)
 class ExampleMask(Transform):
-    """Sets random inputs to zero in some tasks, different ones in every example (H.1.1).
+    """Sets random inputs to zero in some tasks, other inputs in every example (H.1.1)."""
 
-    Raises:
-        InvalidInput: for a share outside 0 to 1.
-    """
-
-    share: float = 0.25
+    share: Share = 0.25
     """Share of the tasks that mask inputs."""
-    largest: float = 0.5
+    largest: Share = 0.5
     """Upper bound of the probability that an input is masked; each task draws its own."""
-
-    def __post_init__(self) -> None:
-        self.check_shares("share", "largest")
 
     def sample_task(self, tasks: Tasks, rng: np.random.Generator) -> Tree | None:
         """The `probability` that an input is masked, (T,), and `inputs`, N_0."""
@@ -94,7 +74,7 @@ class ExampleMask(Transform):
     def sample_examples(
         self, task: Tree, shape: tuple[int, ...], generator: torch.Generator
     ) -> Tensor:
-        """Which inputs are kept, (..., T, B, N_0) bool."""
+        """A mask of the inputs that are kept, (..., T, B, N_0) bool."""
         draws = torch.rand((*shape, task["inputs"]), generator=generator, device=generator.device)
         keep: Tensor = draws >= task["probability"][:, None, None]
         return keep
@@ -106,20 +86,13 @@ class ExampleMask(Transform):
 
 @dataclass(frozen=True)
 class Inversion(Transform):
-    """Replaces every input x of some tasks by 1 - x.
+    """Replaces every input x of some tasks by 1 - x."""
 
-    Raises:
-        InvalidInput: for a share outside 0 to 1.
-    """
-
-    share: float
+    share: Share
     """Share of the tasks that are inverted."""
 
-    def __post_init__(self) -> None:
-        self.check_shares("share")
-
     def sample_task(self, tasks: Tasks, rng: np.random.Generator) -> Tree | None:
-        """Which tasks are inverted, (T,), 0 or 1."""
+        """A mask of the inverted tasks, (T,), 0 or 1."""
         inverted = rng.random(tasks.count) < self.share
         return torch.from_numpy(inverted.astype(np.float32)) if inverted.any() else None
 

@@ -26,7 +26,7 @@ class Targets(NamedTuple):
     values: Tensor
     """(..., T, B, C)."""
     is_target: Tensor
-    """Which columns are targets of which task, (T, C) bool."""
+    """A mask of the columns that are targets of each task, (T, C) bool."""
 
 
 class _Source(NamedTuple):

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lit_lul.constraints import Share
 from lit_lul.errors import InvalidInput
 from lit_lul.tasks.transforms.transform import Overlay, Tasks
 from lit_lul.trees import Tree
@@ -33,22 +34,22 @@ class Printing(Overlay):
     """Prints characters on silhouettes of others, in some tasks.
 
     Raises:
-        InvalidInput: for shares outside 0 to 1, or whose sum is above 1.
+        InvalidInput: for shares whose sum is above 1.
     """
 
-    printed: float
+    printed: Share
     """Share of the tasks whose classes are characters, printed on silhouettes that several classes
     share."""
-    filled: float = 0.0
+    filled: Share = 0.0
     """Share of the tasks whose classes are silhouettes, with a random character printed on every
     image, in ink of random strength."""
 
     def __post_init__(self) -> None:
-        self.check_shares("printed", "filled")
+        super().__post_init__()
         if self.printed + self.filled > 1:
             raise InvalidInput(
-                f"Printing printed {self.printed} and filled {self.filled}: expected shares whose "
-                "sum is at most 1"
+                "the sum of Printing.printed and Printing.filled must be at most 1, "
+                f"got {self.printed} and {self.filled}"
             )
 
     def sample_task(self, tasks: Tasks, rng: np.random.Generator) -> dict[str, Any] | None:
@@ -102,7 +103,7 @@ def sample_kinds(
 ) -> np.ndarray:
     """Draw the character that each class of a task is printed on, (ways,).
 
-    There are two to `ways` different ones, shared by equally many classes, to within one.
+    There are two to `ways` different characters, shared by equally many classes, to within one.
     """
     kinds = rng.choice(pool, size=rng.integers(2, ways + 1), replace=False)
     return np.resize(kinds, ways)

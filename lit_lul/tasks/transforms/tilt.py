@@ -36,11 +36,9 @@ class Tilt(Transform):
     above 0 like thin outlines."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.bounds[0] <= self.bounds[1]:
-            raise InvalidInput(
-                f"Tilt bounds {list(self.bounds)}: expected a lower bound and an upper one, "
-                "at least as large"
-            )
+            raise InvalidInput(f"Tilt.bounds must be in order, got {list(self.bounds)}")
 
     def sample_task(self, tasks: Tasks, rng: np.random.Generator) -> Tree | None:
         """The `gain` of every frequency (T, side, side), and `scale` and `offset` (T,).

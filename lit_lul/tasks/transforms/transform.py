@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lit_lul.constraints import Checked
 from lit_lul.data.image_set import ImageSet
-from lit_lul.errors import InvalidInput
 from lit_lul.tasks.transforms.geometry import Geometry
 from lit_lul.trees import Tree
 
@@ -40,7 +40,7 @@ class Tasks:
     """Tasks changed by overlays earlier in the list, (T,) bool; set by the pipeline."""
 
 
-class Transform(ABC):
+class Transform(Checked, ABC):
     """A random change of the inputs of some or all tasks."""
 
     @abstractmethod
@@ -73,19 +73,6 @@ class Transform(ABC):
             Values (..., T, B, c), and which tasks have them, (T,) bool.
         """
         return None
-
-    def check_shares(self, *names: str) -> None:
-        """Check that the attributes of these names are shares.
-
-        Raises:
-            InvalidInput: for one that is not a number from 0 to 1.
-        """
-        for name in names:
-            value = getattr(self, name)
-            if not 0 <= value <= 1:
-                raise InvalidInput(
-                    f"{type(self).__name__} {name} {value}: expected a number from 0 to 1"
-                )
 
 
 class Warp(Transform):

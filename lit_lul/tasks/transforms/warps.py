@@ -7,13 +7,14 @@ interpolation between them.
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lit_lul.errors import InvalidInput
+from lit_lul.constraints import Bounds, Share
 from lit_lul.tasks.transforms.geometry import Geometry
 from lit_lul.tasks.transforms.transform import Tasks, Warp
 from lit_lul.trees import Tree
@@ -25,25 +26,17 @@ class Placement(Warp):
 
     Labelled examples of tasks that rotate have four regression targets: sine and cosine of the
     angle, and the shifts along x and y as shares of `max_shift` (H.1.1).
-
-    Raises:
-        InvalidInput: for a share outside 0 to 1 or a negative shift.
     """
 
-    turned: float = 0.5
+    turned: Share = 0.5
     """Share of the tasks that rotate by any angle and shift along both axes."""
-    shifted: float = 0.25
+    shifted: Share = 0.25
     """Share of the other tasks that shift every image along x."""
-    max_shift: float = 5.0
+    max_shift: Annotated[float, Bounds(ge=0, lt=math.inf)] = 5.0
     """Largest shift along each axis, in pixels."""
 
-    def __post_init__(self) -> None:
-        self.check_shares("turned", "shifted")
-        if not 0 <= self.max_shift < math.inf:
-            raise InvalidInput(f"Placement max_shift {self.max_shift}: expected 0 pixels or more")
-
     def sample_task(self, tasks: Tasks, rng: np.random.Generator) -> Tree | None:
-        """Which tasks rotate, (T,) bool or None, and which shift along x, (T,) bool."""
+        """Masks of the tasks that rotate, (T,) bool or None, and that shift along x, (T,) bool."""
         turned = rng.random(tasks.count) < self.turned
         shifted = turned | (rng.random(tasks.count) < self.shifted)
         if not shifted.any():
@@ -90,21 +83,12 @@ class Placement(Warp):
 class Distortion(Warp):
     """Rotates, stretches and shears every image about its centre, each at random.
 
-    Coordinates are mapped by I + D, where D is 2 × 2.
-
-    Raises:
-        InvalidInput: for a bound below 0, or of 0.5 or more, where images fold.
+    Coordinates are mapped by I + D, where D is 2 × 2. Not in H.1.1.
     """
 
-    largest: float
-    """Entries of D are uniform within ± this bound. At 0.35 classes of characters vary about as
-    much as handwriting."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.largest < 0.5:
-            raise InvalidInput(
-                f"Distortion largest {self.largest}: expected 0 to below 0.5, where images fold"
-            )
+    largest: Annotated[float, Bounds(ge=0, lt=0.5)]
+    """Entries of D are uniform within ± this bound; from 0.5 on images fold. At 0.35
+    classes of characters vary about as much as handwriting."""
 
     def sample_task(self, tasks: Tasks, rng: np.random.Generator) -> Tree | None:
         """Nothing is fixed for a task."""
@@ -124,9 +108,9 @@ class Distortion(Warp):
         return Geometry(identity + torch.nn.functional.pad(by_rows, (0, 1)))
 
 
-_POINTS = 4  # control points along each axis, the outer ones in the centres of the corner pixels
+_POINTS = 4  # control points along each axis, the outer points in the centres of the corner pixels
 LARGEST = 0.5 / (_POINTS - 1)
-"""Share of the side at which neighbouring control points can meet."""
+"""Share of the side at which neighbouring control points can meet: above it images fold."""
 
 
 @dataclass(frozen=True)
@@ -134,21 +118,11 @@ class Elastic(Warp):
     """Bends every image by moving a grid of control points (not in H.1.1).
 
     Cheapest as the last of several warps.
-
-    Raises:
-        InvalidInput: for a bound below 0 or above `LARGEST`, where images fold.
     """
 
-    largest: float
+    largest: Annotated[float, Bounds(ge=0, le=LARGEST)]
     """Upper bound of the largest move of control points along each axis, as a share of the images'
     side; every task draws its own."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.largest <= LARGEST:
-            raise InvalidInput(
-                f"Elastic largest {self.largest}: expected 0 to {LARGEST:.3f}, "
-                "above which images fold"
-            )
 
     def sample_task(self, tasks: Tasks, rng: np.random.Generator) -> Tree | None:
         """The largest move of control points, as a share of the side, (T,)."""

@@ -1,4 +1,4 @@
-"""Rows of a report, and the file that stores the rows of one dataset between runs."""
+"""Rows of a report, each with the key of all that it depends on, and the file that stores them."""
 
 import hashlib
 import json
@@ -44,7 +44,7 @@ class Row:
         return torch.tensor(self.accuracy[probe], dtype=torch.float64)
 
     def at_start(self) -> "Row":
-        """The row with only its first step: the network at random initialisation."""
+        """The row with only its first step: a random network."""
         return Row(self.key, self.steps[:1], {p: a[:1] for p, a in self.accuracy.items()})
 
 
@@ -67,6 +67,8 @@ R = TypeVar("R", Row, Numbers)
 class RowFile(Generic[R]):
     """The rows of one dataset in a JSON file, rewritten after every measurement.
 
+    A row is found by its key: under its name, or else under the name that it was stored with.
+
     Args:
         name: name of the dataset.
         path: the file.
@@ -87,18 +89,17 @@ class RowFile(Generic[R]):
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise InvalidInput(f"{path}: expected rows of {name}; remove it") from error
 
-    def has(self, name: str, key: str) -> bool:
-        """Whether there is a row of a name with a key."""
-        return name in self._rows and self._rows[name].key == key
-
-    def select(self, keys: Mapping[str, str]) -> dict[str, R] | None:
-        """Rows by name; None if one is missing or has another key."""
-        current = self.current(keys)
-        return current if len(current) == len(keys) else None
+    def find(self, name: str, key: str) -> R | None:
+        """The row with a key, None if there is none."""
+        own = self._rows.get(name)
+        if own is not None and own.key == key:
+            return own
+        return next((row for row in self._rows.values() if row.key == key), None)
 
     def current(self, keys: Mapping[str, str]) -> dict[str, R]:
-        """Those rows by name that have their keys."""
-        return {name: self._rows[name] for name, key in keys.items() if self.has(name, key)}
+        """The rows by name whose keys are stored."""
+        found = {name: self.find(name, key) for name, key in keys.items()}
+        return {name: row for name, row in found.items() if row is not None}
 
     def keep(self, name: str, row: R, protocol: object) -> None:
         """Add a row, and write the file, with a protocol in JSON values for its readers."""
