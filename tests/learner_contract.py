@@ -13,7 +13,7 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from lit_lul.files.theta import load_learner, save_learner
+from lit_lul.files.theta import described, load_learner, save_learner, stored_settings
 from lit_lul.learners import Batch, Learner, State
 from lit_lul.networks import Network
 from lit_lul.trees import Tree, map_tensors, tensors_of
@@ -144,8 +144,9 @@ def check_device(case: Case, device: str = "meta") -> None:
     """Steps stay on the device of θ, without a look at values."""
     state, steps = start(case), batches(case)
     case.learner.to(device)
-    moved = map_tensors(lambda tensor: tensor.detach().to(device), [state, list(map(tuple, steps))])
-    no_autocast = mock.patch("torch.autocast", lambda *args, **kwargs: nullcontext())
+    given = [state, list(map(tuple, steps))]
+    moved = map_tensors(lambda tensor: tensor.detach().to(device), given)
+    no_autocast = mock.patch("torch.autocast", return_value=nullcontext())  # meta has none
     with torch.no_grad(), no_autocast if device == "meta" else nullcontext():
         last = train(case, moved[0], [Batch(*batch) for batch in moved[1]])
     assert {tensor.device.type for _, tensor in tensors_of(last)} == {device}
@@ -157,6 +158,7 @@ def check_file(case: Case, folder: Path) -> None:
     save_learner(case.learner, path)
     loaded = load_learner(path)
     assert type(loaded) is type(case.learner) and loaded.settings == case.learner.settings
+    assert stored_settings(path) == described(case.learner)
     theta = case.learner.state_dict()
     assert theta.keys() == loaded.state_dict().keys()
     assert all(torch.equal(theta[k].float(), v) for k, v in loaded.float().state_dict().items())

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -31,9 +32,9 @@ from lit_lul.networks import MLP, Linear
 
 ROWS = MLP((5, 6, 4, 3), "tanh")
 SMALL_RULE = {"hidden_channels": 4, "error_channels": 3, "top_channels": 3, "readout_channels": 2}
-IMAGES = {"inputs": 16, "embedding_units": 3, "channels": 2, "blocks": 2}
+IMAGES: dict[str, Any] = {"inputs": 16, "embedding_units": 3, "channels": 2, "blocks": 2}
 MIXED = {"first": {"last": 0.25, "first": 0.75}}
-VECTORS = {
+VECTORS: dict[str, Any] = {
     "network": "LinearHeadMLP", "inputs": 5, "embedding_units": 3, "hidden_units": [4],
 }  # fmt: skip
 
@@ -43,10 +44,10 @@ def of_rows(learner: Learner) -> Case:
     return Case(learner, learner.network_for(ROWS))
 
 
-def metz(**form: object) -> Case:
+def metz(**form: Any) -> Case:
     """The paper's rule in one of its forms."""
-    settings = {**SMALL_RULE, "embedding_units": 3, "inner_rate": 0.1, **form}
-    return of_rows(UnsupervisedUpdate(UpdateSettings(**settings)))  # type: ignore[arg-type]
+    settings: dict[str, Any] = {**SMALL_RULE, "embedding_units": 3, "inner_rate": 0.1, **form}
+    return of_rows(UnsupervisedUpdate(UpdateSettings(**settings)))
 
 
 def of_labels(learner: MAML | MetaSGD | PrototypicalNetwork) -> Case:
@@ -76,7 +77,9 @@ MAKERS: dict[str, list[Callable[[], Case]]] = {
 }
 """Tiny instances of every learner."""
 CASES = [
-    pytest.param(make, id=f"{name}{i}") for name in MAKERS for i, make in enumerate(MAKERS[name])
+    pytest.param(make, id=f"{name}{number}")
+    for name, makers in MAKERS.items()
+    for number, make in enumerate(makers)
 ]
 
 
