@@ -1,5 +1,6 @@
 """The command line: fit, validate and test on LightningCLI, and functions that are commands."""
 
+import re
 import sys
 from argparse import ArgumentError
 from collections.abc import Callable
@@ -19,10 +20,9 @@ from lit_lul.devices import check_precision, fast_precision, has_compiler, keep_
 from lit_lul.errors import InvalidInput
 from lit_lul.evaluation.held_out import HeldOut
 from lit_lul.files.configs import with_bases
+from lit_lul.files.tf_checkpoint import import_released
 from lit_lul.files.theta import check_settings
-from lit_lul.import_released import import_released
 from lit_lul.learners import LEARNERS
-from lit_lul.parser_errors import reason_of, root_cause
 from lit_lul.report.command import report
 from lit_lul.sweep import sweep
 from lit_lul.training.checkpoints import (
@@ -72,6 +72,8 @@ FUNCTIONS: dict[str, Callable[..., None]] = {
     "sweep": sweep,
 }
 """Other commands, each a function whose arguments are options."""
+NOT_MEANT = re.compile(r" - Expected a path but .*? invalid")
+"""What the parser tries as well where a value may be a class: a file of its settings."""
 
 
 class LitLulCLI(LightningCLI):
@@ -217,18 +219,7 @@ class LitLulCLI(LightningCLI):
         """Do nothing: checkpoints hold no hyperparameters that could replace the options."""
 
     def after_fit(self) -> None:
-        """Print the held-out curves and the paths of the results."""
-        self._report()
-
-    def after_validate(self) -> None:
-        """Print the held-out curves and where they are, and the rollouts on new tasks."""
-        self._report()
-
-    def after_test(self) -> None:
-        """Print the held-out curves and where they are, and the rollouts on new tasks."""
-        self._report()
-
-    def _report(self) -> None:
+        """Print the held-out curves, the rollouts on new tasks, and the paths of the results."""
         if not self.trainer.is_global_zero:
             return
         console = Console(soft_wrap=True, highlight=False)
@@ -241,6 +232,8 @@ class LitLulCLI(LightningCLI):
                 console.print(f"{stage:<8} accuracy {accuracy:.1%}, meta-loss {loss:.4f}")
         if self.subcommand == "fit":
             console.print(f"θ        {self.card.theta}\ncard     {self.card.path}")
+
+    after_validate = after_test = after_fit
 
 
 def _embedding_units(module: MetaLightningModule) -> int:
@@ -285,3 +278,19 @@ def main(args: list[str] | None = None) -> None:
         if not isinstance(error, DistError) and "by peer" not in str(error):
             raise
         raise InvalidInput("another rank failed, so this one stops") from error
+
+
+def root_cause(error: BaseException | None) -> InvalidInput | None:
+    """The `InvalidInput` among the causes of a parser's error, if any."""
+    while error is not None and not isinstance(error, InvalidInput):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def reason_of(error: Exception) -> str:
+    """The part of a parser's message that names the problem, in one line."""
+    text = NOT_MEANT.sub("", " ".join(str(error).split()))
+    key, union, rest = text.partition(" Does not validate against any of the Union subtypes")
+    if not union:
+        return text
+    return f"{key}{rest.partition(' Errors: -')[2].partition(' - Expected a <class')[0]}"

@@ -235,6 +235,7 @@ def test_lstm_mnist(run_folder: Path) -> None:
     assert any("val/accuracy/mnist-10" in row for row in rows)
 
 
+@pytest.mark.slow
 @real_data
 def test_few_shot_on_images(run_folder: Path) -> None:
     """Classes that evaluation keeps are those of validation."""
@@ -295,6 +296,7 @@ def test_a_missing_extra_is_named(
     assert not (run_folder / "runs").exists()
 
 
+@pytest.mark.slow
 @real_data
 def test_small(run_folder: Path) -> None:
     """With curves of images and of texts; its other datasets are in test_real_data.py."""
@@ -306,6 +308,7 @@ def test_small(run_folder: Path) -> None:
         assert (folder / f"{name}_receptive_fields.png").is_file() == (name != "imdb")
 
 
+@pytest.mark.slow
 @real_data
 def test_released_and_paper_differ_in_the_form_of_the_rule_alone(run_folder: Path) -> None:
     options = ["--held_out={}", *SMALLER, *SPECIAL_SIDES]

@@ -9,138 +9,107 @@ import numpy as np
 import pytest
 import torch
 from conftest import lit_lul
-from omegaconf import OmegaConf
-from test_configs import CONFIGS
-from test_results import write_rule
 
 from lit_lul.errors import InvalidInput
 from lit_lul.evaluation.curve import roll_out_draws
 from lit_lul.evaluation.draws import Draws
 from lit_lul.evaluation.held_out import HeldOut
-from lit_lul.evaluation.small_tables import digits
-from lit_lul.files.theta import load_rule
+from lit_lul.files.theta import save_learner
+from lit_lul.learners import UnsupervisedUpdate, UpdateSettings
 from lit_lul.networks import MLPs
-from lit_lul.report.rules import untrained
-from lit_lul.report.stored_rows import Row
-from studies.figures import context
-from studies.figures.config import load_figures, make_panels
-from studies.figures.context import RIDGE, Context
+from lit_lul.report.page import Difference
+from lit_lul.report.study import Machine, load_rules
+from studies.figures import measurements
+from studies.figures.command import load_figures, make_context, make_page
 from studies.figures.dimensions import between, cumulative
 from studies.figures.filters import neighbours
+from studies.figures.kept_thetas import hours_of, load_thetas
+from studies.figures.measurements import RIDGE, Context
 from studies.figures.orders import sort_inputs
-from studies.figures.panel import Difference, difference, every
-from studies.figures.run_thetas import hours_of, load_thetas
+from studies.figures.panel import MeasuredPanel, over_draws, within
 
-SMALL = {"class_path": "MLPs", "init_args": {"hidden_layers": [1, 1], "hidden_units": [5, 5]}}
-CONFIG: dict[str, Any] = {
-    "thetas": 2,
-    "shared": {
-        "networks": SMALL,
-        "inner_steps": 2,
-        "points": 1,
-        "batch_size": 6,
-        "labels_per_class": 2,
-        "tests_per_class": 5,
-        "draws": 2,
-    },
-    "datasets": {
-        "digits": {},
-        "moons": {"dataset": "moons-thin"},
-        "absent": {"images": {"dataset": "nowhere/at-all"}},
-    },
-    "mismatch": {"dataset": "digits", "steps": 3},
-    "prototypes": {
-        "datasets": {"digits": ["digits", "digits", "digits"]},
-        "episodes": 2,
-        "test_episodes": 2,
-        "seeds": 2,
-    },
-    "orders": {"datasets": ["digits"]},
-    "meta_training": {"seen": ["digits"], "held_out": ["moons", "absent"], "text": "digits"},
-    "few_labels": {"datasets": ["digits"], "vae_steps": 3, "supervised_steps": 3},
-    "transfer": {
-        "dataset": "digits",
-        "widths": [4, 8],
-        "few_draws_above": 4,
-        "layers": 1,
-        "depths": [1, 2],
-        "units": 4,
-        "activations": ["relu", "leaky_relu", "swish", "step"],
-        "trained_widths": [4, 5],
-    },
-    "filters": {"datasets": ["digits"], "inner_steps": 1},
-    "dimensions": {"datasets": ["moons", "digits"]},
-    "quick": {"transfer": {"widths": [4]}},
-}
-PANELS = {
-    "mismatch": "Figure 2 left",
-    "prototypes": "Figure 2 right",
-    "orders": "Section 4.2",
-    "meta_training": "Figures 3 and 4 right",
-    "few_labels": "Figure 4 left",
-    "sizes": "Figure 5 left",
-    "activations": "Figure 5 right",
-    "filters": "Figure 6 left",
-    "dimensions": "Figure 6 centre and right",
-}
+CONFIG = """
+thetas: 2
+shared: {inner_steps: 2, points: 1, batch_size: 6, draws: 2, labels_per_class: 2,
+  tests_per_class: 5, networks: {class_path: MLPs, init_args: {hidden_layers: [1, 1],
+  hidden_units: [5, 5]}}}
+datasets: {digits: {}, again: {seed: 1}, moons: {dataset: moons-thin}}
+mismatch: {dataset: digits, steps: 3}
+prototypes:
+  {datasets: {digits: [digits, digits, digits]}, episodes: 2, test_episodes: 2, seeds: 2}
+orders: {datasets: [digits]}
+meta_training: {seen: [digits], held_out: [moons], text: again}
+few_labels: {datasets: [digits], vae_steps: 3, supervised_steps: 3}
+sizes: {dataset: digits, widths: [4, 8, 9], few_draws_above: 4, layers: 1, depths: [1, 2],
+  units: 4, trained_widths: [4, 5]}
+activations: {dataset: digits, layers: 1, units: 4, activations: [relu, leaky_relu, swish, step]}
+filters: {datasets: [digits], inner_steps: 1}
+dimensions: {datasets: [moons, digits]}
+quick: {shared: {inner_steps: 1}}
+"""
+NAMES = "mismatch prototypes orders meta_training few_labels sizes activations filters dimensions"
+CHECKS = [*zip(NAMES.split(), (2, 2, 1, 4, 3, 2, 3, 1, 3), strict=True)]
+"""Panels, and how many checks they have with one rule."""
 
 
-def write_config(**changes: Any) -> None:
-    OmegaConf.save(OmegaConf.create(CONFIG | changes), "figures.yaml")
-
-
-def write_run(folder: Path) -> None:
-    """A run of four outer steps that kept θ after the second and after the last."""
-    for step in (2, 4):
-        write_rule(folder / f"checkpoints/mean_theta_{step:06}.safetensors", seed=step)
-    (folder / "config.yaml").write_text("trainer: {max_steps: 4}\n")
-    rows = ["step,train/hours_left,val/accuracy", "1,3.0,", "2,4.0,", "2,,0.5", "4,0.0,"]
-    (folder / "metrics.csv").write_text("\n".join(rows) + "\n")
+def write_rule(path: Path, seed: int) -> None:
+    torch.manual_seed(seed)
+    settings = UpdateSettings(hidden_channels=4, error_channels=3, embedding_units=6)
+    save_learner(UnsupervisedUpdate(settings), path)
 
 
 def figures(*options: str, out: str = "out/figures.md") -> str:
     """Run the command; the page."""
-    fixed = ["--rules", "mine.safetensors", "--config", "figures.yaml", "--out", out]
-    lit_lul("report", "figures", *fixed, *options)
-    return Path(out).read_text()
+    command = f"report figures --rules mine.safetensors --config figures.yaml --out {out}"
+    lit_lul(*command.split(), *options)
+    return Path(out).read_text() if Path(out).exists() else ""
 
 
-def rows_of(panel: str) -> dict[str, Any]:
-    rows: dict[str, Any] = json.loads(Path(f"out/figures/{panel}.json").read_text())["rows"]
-    return rows
+def orders_in(folder: str) -> Any:
+    return json.loads(Path(f"{folder}/figures/orders.json").read_text())["rows"]
 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A working directory with a rule, a run and a configuration; the hub is not asked."""
+    """A rule, a configuration, and a run of four outer steps that kept θ; the hub is not asked."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     write_rule(Path("mine.safetensors"), seed=5)
-    write_run(Path("run"))
-    write_config()
+    for step in (2, 4):
+        write_rule(Path(f"run/checkpoints/mean_theta_{step:06}.safetensors"), seed=step)
+    Path("run/config.yaml").write_text("trainer: {max_steps: 4}\n")
+    log = ["step,train/hours_left,val/accuracy", "1,3.0,", "2,4.0,", "2,,0.5", "4,0.0,"]
+    Path("run/metrics.csv").write_text("\n".join(log) + "\n")
+    Path("figures.yaml").write_text(CONFIG)
 
 
-def test_the_page_has_every_panel_with_its_checks(capsys: pytest.CaptureFixture[str]) -> None:
-    page = figures("--run", "run")
-    for name, title in PANELS.items():
-        section = page.partition(f"## {title}")[2].partition("\n## ")[0]
-        assert "- *The paper:* " in section and "- *Here:* " in section, name
-        assert "held**: " in section, name
-        assert f"(figures/{name}.png)" in section
-        for kind in ("png", "svg"):
-            assert Path(f"out/figures/{name}.{kind}").stat().st_size > 1000
-    along = page.partition("## Figures 3 and 4 right")[2].partition("\n## ")[0]
-    assert along.count("Left out: ") == 1, "one line for all θ on an absent dataset"
-    assert "4 outer steps in 7.00 hours (`run`" in along
-    assert "meta_training: absent, 0 left out (" in capsys.readouterr().err
-    assert "5.3·10⁸ inner steps" in page and "estimated at 0.0\nhours" in page
+def read_panels(config: str, quick: bool = False) -> tuple[Context, list[MeasuredPanel[Any]]]:
+    """Rules and data of a configuration, in float32, and its panels."""
+    settings, _ = load_figures(Path(config), quick)
+    settings, rules = replace(settings, run=Path("run")), ["mine.safetensors"]
+    context = make_context(rules, load_rules(rules), settings, Machine("float32", False, None))
+    return context, [MeasuredPanel(panel, context) for panel in settings.panels]
 
 
-def test_an_interrupted_panel_resumes_with_the_same_numbers(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    figures("--only", "sizes", out="whole/figures.md")
-    whole = json.loads(Path("whole/figures/sizes.json").read_text())["rows"]
+@pytest.mark.parametrize(("name", "checks"), CHECKS)
+def test_a_panel_draws_and_checks_what_is_measured(name: str, checks: int) -> None:
+    context, panels = read_panels("figures.yaml")
+    panel = next(panel for panel in panels if panel.name == name)
+    rows = {one.name: one.measure() for one in panel.measurements()}
+    make_page("command", context, [panel], {name: rows}).write(Path("page.md"))
+    page = Path("page.md").read_text()
+    assert page.count("\n- **") == checks
+    assert "\n*The paper:* " in page and "\n*Protocol:* " in page
+    assert Path(f"page/{name}.png").exists() and Path(f"page/{name}.svg").exists()
+    first = dict([next(iter(rows.items()))])
+    make_page("command", context, [panel], {name: first})  # partly measured
+
+
+def test_an_interrupted_panel_resumes(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = figures("--only", "orders", "3", out="whole/figures.md")
+    assert "Of the paper's claims about a rule, `mine` meets " in page
+    assert "meta_training is left out: --run: expected the folder of a run that kept θ." in page
+    whole = orders_in("whole")
     calls = []
 
     def killed(*args: Any) -> Any:
@@ -149,98 +118,50 @@ def test_an_interrupted_panel_resumes_with_the_same_numbers(
             raise KeyboardInterrupt
         return roll_out_draws(*args)
 
-    monkeypatch.setattr(context, "roll_out_draws", killed)
+    monkeypatch.setattr(measurements, "roll_out_draws", killed)
     with pytest.raises(KeyboardInterrupt):
-        figures("--only", "sizes")
-    assert len(rows_of("sizes")) == 2
-    assert "Not all of it is measured yet." in Path("out/figures.md").read_text()
-    page = figures("--only", "sizes")
-    assert rows_of("sizes") == whole
+        figures("--only", "orders")
+    assert len(orders_in("out")) == 2
+    assert "or not all of it: mismatch, prototypes, orders" in Path("out/figures.md").read_text()
+    figures("--only", "orders")
+    assert orders_in("out") == whole
     assert len(calls) == 1 + len(whole), "what was measured is not measured again"
-    assert "Not measured yet: mismatch, prototypes, orders" in page
     write_rule(Path("mine.safetensors"), seed=6)
-    figures("--only", "sizes")
+    assert not figures("--only", "orders", "--quick", out="fast/figures.md"), "it has another name"
     assert len(calls) == 1 + 2 * len(whole), "another θ has other numbers"
 
 
 def test_rows_are_those_of_held_out_evaluation() -> None:
-    figures("--only", "activations")
-    entry = load_figures(Path("figures.yaml"), quick=False).datasets["digits"]
-    held_out = replace(entry, networks=MLPs((1, 1), (4, 4), "swish"))
-    rule = load_rule("mine.safetensors")
-    accuracy = roll_out_draws(rule, RIDGE, digits(), held_out, range(2)).accuracy
-    assert rows_of("activations")["mine, swish"]["accuracy"]["ridge"] == accuracy[0].tolist()
+    context, panels = read_panels("figures.yaml")
+    (row,) = (one.measure() for one in panels[6].measurements() if one.name == "mine, swish")
+    held_out = replace(context.datasets["digits"], networks=MLPs((1, 1), (4, 4), "swish"))
+    rule, data = context.rules["mine"], context.load("digits")
+    accuracy = roll_out_draws(rule, RIDGE, data, held_out, range(2)).accuracy
+    assert row.accuracy["ridge"] == accuracy[0].tolist()
 
 
-def test_without_a_run_its_panels_have_one_line() -> None:
-    page = figures("--only", "3", "6")
-    section = page.partition("## Figures 3 and 4 right: along meta-training\n\n")[2]
-    first = "Left out: --run: expected the folder of a run that kept θ."
-    assert section.splitlines()[0] == first
-    assert "Neighbours: digits " in page, "filters of the rules need no run"
-    write_config(orders={"datasets": ["letters"]})
-    assert "Left out: dataset letters: expected one of digits" in figures("--only", "orders")
+def test_errors_are_one_line() -> None:
+    with pytest.raises(InvalidInput, match=r"--only 7: expected some of 2, 3, 4, 5, 6, mismatch"):
+        figures("--only", "7")
+    Path("figures.yaml").write_text("sizes: {widths: wide}")
+    with pytest.raises(InvalidInput, match=r"^figures.yaml: .*widths.*$"):
+        figures()
 
 
-def test_quick_has_files_of_its_own() -> None:
-    lit_lul(
-        *("report", "figures", "--rules", "mine.safetensors", "--config", "figures.yaml"),
-        *("--out", "out/figures.md", "--quick", "--only", "sizes"),
-    )
-    assert not Path("out/figures.md").exists()
-    rows = json.loads(Path("out/figures_quick/sizes.json").read_text())["rows"]
-    assert list(rows) == ["mine, width 4", "mine, depth 1", "mine, depth 2"]
+@pytest.mark.parametrize("quick", [False, True])
+def test_the_configuration_that_ships_names_its_datasets(quick: bool) -> None:
+    context, panels = read_panels("configs/figures.yaml", quick)
+    assert [panel.name for panel in panels] == [name for name, _ in CHECKS]
+    for panel in panels:
+        names = [one.name for one in panel.measurements()]
+        assert panel.protocol() and len(set(names)) == len(names)
+    assert context.datasets["mnist14"].inner_steps == (20 if quick else 120)
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--only", "7"], "--only 7: expected some of 2, 3, 4, 5, 6, mismatch"),
-        (["--out", "page"], "--out page: expected a name that ends in .md"),
-        (["--config", "odd.yaml"], "odd.yaml: unknown widths"),
-        (["--config", "bad.yaml"], "bad.yaml: "),
-    ],
-)
-def test_errors_are_one_line(options: list[str], message: str) -> None:
-    Path("odd.yaml").write_text("widths: [3]\n")
-    Path("bad.yaml").write_text("transfer: {widths: wide}\n")
-    with pytest.raises(InvalidInput) as raised:
-        figures(*options)
-    assert message in str(raised.value)
-    assert "\n" not in str(raised.value)
-
-
-def test_the_configuration_that_ships_names_its_datasets() -> None:
-    for quick in (False, True):
-        config = load_figures(CONFIGS / "figures.yaml", quick)
-        rule = load_rule("small")
-        thetas = [theta._replace(learner=rule) for theta in load_thetas(Path("run"), 2)]
-        of = Context(
-            {"small": rule}, untrained(rule), config.datasets, config.precision, None, thetas
-        )
-        panels = make_panels(config, of)
-        assert [panel.name for panel in panels] == list(PANELS)
-        for panel in panels:
-            assert panel.protocol()
-            names = [one.name for one in panel.measurements()]
-            assert len(set(names)) == len(names)
-    assert config.datasets["mnist14"].inner_steps == 20
-
-
-def row(*draws: float) -> Row:
-    return Row("", [0], {"ridge": [list(draws)]})
-
-
-def test_a_check_holds_where_every_difference_is_clear() -> None:
-    clear = difference(row(0.7, 0.9), row(0.5, 0.7))
-    assert clear.mean == pytest.approx(20) and clear.error == pytest.approx(0)
-    noisy = difference(row(0.7, 0.9), row(0.5, 1.0))
-    assert noisy == pytest.approx((5, 15))
-    assert every("better", {"a": clear}).held
-    check = every("better", {"a": clear, "b": noisy})
-    assert not check.held
-    assert check.numbers == "least +5.0 ± 15.0 points (b); not at b"
-    assert not Difference(-20, 0.1).positive
+def test_accuracies_are_alike_within_points_that_the_errors_leave() -> None:
+    for gap, held in ((1, 0.1), True), ((-1.9, 0.3), None), ((-9, 1), False):
+        assert [check.held for check in within("same", {"gap": Difference(*gap)})] == [held]
+    assert over_draws([5.0, 15.0]) == pytest.approx((10, 5))
 
 
 def test_neighbours_tell_templates_from_noise() -> None:
@@ -260,7 +181,6 @@ def test_dimensions_and_classes_of_an_embedding() -> None:
 
 
 def test_hours_are_those_of_the_log() -> None:
-    # an hour for the first outer step, two for each of the others
     assert hours_of(Path("run"), [1, 2, 3, 4]) == {1: 1.0, 2: 3.0, 3: 5.0, 4: 7.0}
     assert [theta.outer_step for theta in load_thetas(Path("run"), 5)] == [2, 4]
     with pytest.raises(InvalidInput, match="nowhere: expected a run's folder"):
@@ -269,14 +189,12 @@ def test_hours_are_those_of_the_log() -> None:
 
 def test_inputs_are_intact_or_sorted_where_asked() -> None:
     held_out = HeldOut(tests_per_class=5, draws=2)
-    data, like = digits(), torch.empty(0)
-    permuted, intact = (
-        Draws(data, replace(held_out, permuted=p), [0, 1], like) for p in (True, False)
+    data, like = held_out.load(None), torch.empty(0)
+    intact, permuted = (
+        Draws(data, replace(held_out, permuted=p), [0, 1], like) for p in (False, True)
     )
     assert torch.equal(intact.permutation, torch.arange(64).expand(2, -1))
-    assert torch.equal(intact.query_labels, permuted.query_labels)
-    order = permuted.permutation.argsort(-1)[:, None]
-    x = permuted.labelled.query_x[0]
-    assert torch.equal(x.gather(-1, order.expand(x.shape)), intact.labelled.query_x[0])
-    means = sort_inputs(data).unlabelled.float().mean(0)
-    assert (means.diff() >= 0).all()
+    order = permuted.permutation[:, None]
+    x = intact.labelled.query_x[0]
+    assert torch.equal(x.gather(-1, order.expand(x.shape)), permuted.labelled.query_x[0])
+    assert (sort_inputs(data).unlabelled.float().mean(0).diff() >= 0).all()

@@ -121,7 +121,7 @@ def test_wrong_variables_are_named_and_nothing_is_written(
         del found[SCOPE + name]
         if shape is not None:
             found[SCOPE + name] = np.zeros(shape, np.float32)
-    monkeypatch.setattr("lit_lul.import_released.read_checkpoint", lambda _: found)
+    monkeypatch.setattr("lit_lul.files.tf_checkpoint.read_checkpoint", lambda _: found)
     with pytest.raises(InvalidInput) as raised:
         lit_lul("import", str(checkpoint), "rule.safetensors")
     assert message in str(raised.value) and str(checkpoint) in str(raised.value)

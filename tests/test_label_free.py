@@ -48,7 +48,7 @@ def tasks(
     """Training tasks of three classes."""
     settings = Clusters(**({"number": 4, "partitions": 2, "components": 3} | clusters))
     pool = np.arange(images.n_classes)
-    source = GlyphTasks(clusters=settings, transforms=transforms)
+    source = GlyphTasks(clusters=settings, transforms=list(transforms))
     return source.tasks("x", images, pool, [ways], classes)
 
 

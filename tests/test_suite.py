@@ -8,22 +8,19 @@ import numpy as np
 import pytest
 import torch
 from conftest import lit_lul
-from lit_lul.report.machine import chosen_compilation, chosen_precision
-from lit_lul.report.page_path import page_path
-from lit_lul.report.ranks import mean_ranks, ranks
-from lit_lul.report.suite_config import load_suite
 from omegaconf import OmegaConf
 from test_configs import CONFIGS
 from test_results import write_rule
 
 from lit_lul.errors import InvalidInput
-from lit_lul.evaluation.baselines import MORE_BASELINES, measure_baselines
+from lit_lul.evaluation.baselines import measure_baselines, some_baselines
 from lit_lul.evaluation.curve import roll_out_draws
 from lit_lul.evaluation.held_out import HeldOut
 from lit_lul.files.theta import load_rule
 from lit_lul.networks import MLPs
 from lit_lul.objectives import FewShotRidge
-from lit_lul.report import suite_rows
+from lit_lul.report.rows import Row
+from lit_lul.report.suite import NAMES, gain, load_suite, mean_ranks
 
 SHARED: dict[str, Any] = {
     "networks": {
@@ -40,16 +37,24 @@ SHARED: dict[str, Any] = {
 }
 DEVELOPMENT: dict[str, Any] = {
     "wine": {"dataset": "wine"},
-    "digits": {"dataset": "digits", "classes": 2, "unlabelled_classes": "same"},
-    "digits_more": {"dataset": "digits", "classes": 2},
+    "wine_more": {"dataset": "wine", "classes": 2},
     "both": {"dataset": ["moons", "wine"], "labels_per_class": 2},
     "absent": {"images": {"dataset": "nowhere/at-all"}},
 }
 
 
-def write_config(**changes: Any) -> None:
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A working directory with a rule and two configurations; the hub is not asked."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    write_rule(Path("mine.safetensors"), seed=5)
     halves = {"development": DEVELOPMENT, "report": {"tumours": {"dataset": "breast_cancer"}}}
-    OmegaConf.save(OmegaConf.create({"shared": SHARED, **halves, **changes}), "suite.yaml")
+    quick = {"shared": {"inner_steps": 2}}
+    page = ["suite.yaml", "suite_long.yaml"]
+    config = {"shared": SHARED, **halves, "quick": quick, "page": page}
+    OmegaConf.save(OmegaConf.create(config), "suite.yaml")
+    Path("suite_long.yaml").write_text("base: suite.yaml\nshared: {inner_steps: 3}\n")
 
 
 def suite(*options: str) -> str:
@@ -60,105 +65,67 @@ def suite(*options: str) -> str:
 
 
 def rows_of(entry: str) -> dict[str, Any]:
-    rows: dict[str, Any] = json.loads(Path(f"out/suite/{entry}.json").read_text())["rows"]
+    rows: dict[str, Any] = json.loads(Path(f"out/{entry}.json").read_text())["rows"]
     return rows
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A working directory with a rule and a configuration; the hub is not asked."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    write_rule(Path("mine.safetensors"), seed=5)
-    write_config()
-
-
-def test_the_page_has_what_can_be_measured(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_page_has_all_that_is_measured_and_rows_are_those_of_held_out_evaluation() -> None:
     page = suite()
-    printed = capsys.readouterr().err
-    assert "wine: mine, about" in printed
-    assert "absent: left out (" in printed
     assert "absent is left out: " in page
-    for title in ("Mean ranks", "Ridge, inductive", "Logistic, transductive"):
-        assert f"## {title}\n" in page
-    table = page.partition("## Ridge, inductive")[2].strip().splitlines()
-    assert table[0] == f"| dataset | {' | '.join(MORE_BASELINES)} | untrained rule | mine |"
-    assert [line.split(" | ")[0] for line in table[2:7]] == [
-        "| wine",
-        "| digits",
-        "| digits_more",
-        "| both",
-        "| *mean*",
-    ]
-    gains = page.partition("## Unlabelled rows of more classes")[2]
-    assert "| digits | +0.0 ± 0.0 |" in gains, "raw inputs do not use unlabelled rows"
+    table = page.partition("### Ridge, inductive\n\n")[2].splitlines()
+    assert table[0] == "|  | mean | wine | wine+ | both |"
+    names = [line.split(" | ")[0].removeprefix("| ") for line in table[2:13]]
+    assert names == ["*baselines*", *NAMES, "*rules*", "mine, initial θ"]
+    gains = page.partition("### Unlabelled rows of more classes")[2]
+    assert "| wine, ridge | wine, logistic |" in gains
+    assert "### Trained minus initial θ" in page
+    assert "the best trained rule, `mine`, has" in page.splitlines()[2]
     assert Path("out/suite/ranks.png").stat().st_size > 1000
     assert "tumours" not in page
-    assert not Path("out/suite/tumours.json").exists()
-
-
-def test_rows_are_those_of_held_out_evaluation() -> None:
-    suite("--only", "both", "wine")
     entry = load_suite(Path("suite.yaml"), "development").entries["both"]
     assert [part.dataset for part in entry] == ["moons", "wine"]
-    rows, rule, objective = rows_of("both"), load_rule("mine.safetensors"), FewShotRidge()
+    rows, rule, objective = rows_of("suite/both"), load_rule("mine.safetensors"), FewShotRidge()
+    pca = some_baselines(["PCA"])
+    baseline = [measure_baselines(objective, p.load(None), p, 6, pca)["PCA"] for p in entry]
     for protocol in ("inductive", "transductive"):
         parts = [HeldOut(**{**vars(part), "protocol": protocol}) for part in entry]
         found = [roll_out_draws(rule, objective, p.load(None), p, range(2)) for p in parts]
         accuracy = torch.cat([rollouts.accuracy[:, -1] for rollouts in found], -1)
-        baseline = [measure_baselines(objective, p.load(None), p, 6, ["PCA"]) for p in parts]
-        pca = torch.cat([measured["PCA"] for measured in baseline], -1)
         for i, probe in enumerate(("ridge", "logistic_cv")):
             key = f"{probe}, {protocol}"
             assert rows["mine"]["accuracy"][key][0] == pytest.approx(accuracy[i].tolist())
-            assert rows["PCA"]["accuracy"][key][0] == pytest.approx(pca[i].tolist())
+            expected = torch.cat(baseline, -1)[i].tolist()
+            assert rows["PCA"]["accuracy"][key][0] == pytest.approx(expected)
     assert rows["mine"]["steps"] == [1]
 
 
-def test_what_is_measured_is_not_measured_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    first = suite("--only", "wine")
-    assert "Not measured yet: digits, digits_more, both, absent." in first
-
-    def fail(*_: Any) -> None:
-        raise AssertionError("measured again")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(suite_rows, "measure_baselines", fail)
-        patch.setattr(suite_rows, "rollout", fail)
-        assert suite("--only", "wine") == first
-    before = rows_of("wine")
-    write_rule(Path("mine.safetensors"), seed=6)
+def test_halves_and_configurations_share_a_page_and_a_quick_look_has_its_own() -> None:
     suite("--only", "wine")
-    after = rows_of("wine")
-    assert {name for name in after if after[name] != before[name]} == {"mine"}
-
-
-def test_the_report_half_and_a_quick_look_have_their_own_entries_and_files() -> None:
     suite("--half", "report")
-    assert [path.name for path in Path("out/suite").glob("*.json")] == ["tumours.json"]
-    with pytest.raises(FileNotFoundError):
-        Path("out/suite_quick.md").read_text()
+    page = suite("--config", "suite_long.yaml", "--only", "wine")
+    for title in (
+        "Development half, 1 inner steps",
+        "Report half, 1 inner steps",
+        "Development half, 3 inner steps",
+    ):
+        assert f"## {title}\n" in page
+    assert page.count("python -m lit_lul report suite") == 3
+    for file in ("suite/wine", "suite_report/tumours", "suite_long/wine"):
+        assert "mine, initial θ" in rows_of(file)
     suite("--quick", "--only", "wine")
-    page = Path("out/suite_quick.md").read_text()
-    assert "--quick" in page
-    assert "for 2 inner steps on minibatches of 32" in " ".join(page.split())
+    assert "Development half, 2 inner steps" in Path("out/suite_quick.md").read_text()
     assert [path.name for path in Path("out/suite_quick").glob("*.json")] == ["wine.json"]
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--only", "tumours"], "--only tumours: expected some of wine, digits"),
-        (["--out", "page"], "--out page: expected a name that ends in .md"),
-        (["--half", "third"], "half"),
-        (["--config", "nowhere.yaml"], "nowhere.yaml"),
+        (["--only", "tumours"], "--only tumours: expected some of wine, wine_more"),
         (["--config", "odd.yaml"], "odd.yaml: unknown draws"),
         (["--config", "bad.yaml"], "dataset 'vine': expected one of digits"),
-        (["--rules", "k-means.safetensors"], "names of their own"),
     ],
 )
 def test_errors_are_one_line(options: list[str], message: str) -> None:
-    write_rule(Path("k-means.safetensors"), seed=5)
     Path("odd.yaml").write_text("draws: 3\n")
     Path("bad.yaml").write_text("development: {wine: {dataset: vine}}\n")
     with pytest.raises(InvalidInput) as raised:
@@ -167,14 +134,24 @@ def test_errors_are_one_line(options: list[str], message: str) -> None:
     assert "\n" not in str(raised.value)
 
 
-def test_equal_columns_share_a_rank_and_sources_are_drawn_together() -> None:
+def test_equal_methods_share_a_rank_and_sources_are_drawn_together() -> None:
     accuracy = np.array([[0.9, 0.5, 0.5], [0.1, 0.2, 0.3], [0.1, 0.2, 0.3]])
-    assert ranks(accuracy).tolist() == [[1, 2.5, 2.5], [3, 2, 1], [3, 2, 1]]
     together = mean_ranks(accuracy, ["a", "b", "b"])
-    assert together.mean.tolist() == pytest.approx([7 / 3, 6.5 / 3, 4.5 / 3])
-    assert (together.low[0], together.high[0]) == (1, 3)
-    alone = mean_ranks(accuracy[1:], ["b", "b"])
-    assert alone.low.tolist() == alone.high.tolist() == [3, 2, 1]
+    assert [mean for mean, _, _ in together] == pytest.approx([7 / 3, 6.5 / 3, 4.5 / 3])
+    assert together[0][1:] == (1, 3)
+    assert mean_ranks(accuracy[1:], ["b", "b"]) == [(3, 3, 3), (2, 2, 2), (1, 1, 1)]
+
+
+def test_a_gain_is_paired_by_draws_with_an_interval_over_all_entries() -> None:
+    def rows(initial: list[float], trained: list[float]) -> dict[str, Row]:
+        names = {"mine, initial θ": initial, "mine": trained}
+        return {name: Row("", [1], {"ridge": [draws]}) for name, draws in names.items()}
+
+    one = rows([0.1, 0.5, 0.3], [0.12, 0.53, 0.34])  # 3 points, variance 1 / 3
+    measured = {"a": one, "b": rows([0.2, 0.4], [0.25, 0.45])}  # 5 points, no variance
+    # t with the two degrees of freedom of the first: 4.303, over √3 and two entries
+    assert gain(measured, "mine", "ridge") == "+4.0 (+2.8 to +5.2)"
+    assert gain({"a": {}}, "mine", "ridge") is None
 
 
 def test_the_suites_that_ship() -> None:
@@ -183,6 +160,7 @@ def test_the_suites_that_ship() -> None:
     )
     report = load_suite(CONFIGS / "suite.yaml", "report")
     assert list(short.entries) == list(long.entries)
+    assert [s.section for s in (short, long, report)] == ["", "_long", "_report"]
     for suite, steps in ((short, 100), (long, 1000), (report, 100)):
         for part in (part for parts in suite.entries.values() for part in parts):
             assert part.networks == MLPs((4, 4), (128, 128))
@@ -193,22 +171,5 @@ def test_the_suites_that_ship() -> None:
         for part in (part for parts in suite.entries.values() for part in parts):
             named = part.images or part.text
             assert (named is not None and named.dataset in judged) == are_judged
-
-
-@pytest.mark.parametrize(("native", "precision"), [(True, "bf16"), (False, "float32")])
-def test_the_machine_decides_the_precision(
-    native: bool, precision: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("lit_lul.report.machine.has_native_bf16", lambda device: native)
-    monkeypatch.setattr("lit_lul.report.machine.has_compiler", lambda: native)
-    assert chosen_precision(Path("suite.yaml"), "auto") == precision
-    assert chosen_compilation(Path("suite.yaml"), "auto") is native
-    with pytest.raises(InvalidInput, match="expected auto, float32 or bf16"):
-        chosen_precision(Path("suite.yaml"), "fp8")
-    with pytest.raises(InvalidInput, match="expected auto, true or false"):
-        chosen_compilation(Path("suite.yaml"), "maybe")
-
-
-def test_a_quick_page_has_its_name_once() -> None:
-    assert page_path(Path("docs/suite.md"), quick=True) == Path("docs/suite_quick.md")
-    assert page_path(Path("docs/suite_quick.md"), quick=True) == Path("docs/suite_quick.md")
+    for parts in load_suite(CONFIGS / "suite.yaml", "development", quick=True).entries.values():
+        assert {(part.draws, part.inner_steps) for part in parts} == {(2, 2)}

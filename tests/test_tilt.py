@@ -64,12 +64,13 @@ def test_an_image_is_the_same_in_every_batch(images: ImageSet) -> None:
     """The moments are those of a task, not of the images at hand."""
     tasks = tasks_of(images, 3)
     x = of_tasks(images, tasks)
-    pipeline = Pipeline([Tilt((-1.5, -0.5))])
-    draws = pipeline.sample_tasks(tasks, [1])
-    whole, _ = pipeline.apply(x, draws, 0)
-    part, _ = pipeline.apply(x[:, 50:53], pipeline.sample_tasks(tasks, [1]), 7)
-    torch.testing.assert_close(part, whole[:, 50:53], atol=1e-6, rtol=0)
-    other, _ = pipeline.apply(x, pipeline.sample_tasks(tasks, [2]), 0)
+    tilt = Tilt((-1.5, -0.5))
+    first, second = (tilt.sample_task(tasks, np.random.default_rng(seed)) for seed in (1, 2))
+    whole = tilt.apply(x, first, None)
+    torch.testing.assert_close(
+        tilt.apply(x[:, 50:53], first, None), whole[:, 50:53], atol=1e-6, rtol=0
+    )
+    other = tilt.apply(x, second, None)
     assert (other - whole).abs().mean() > 0.01
 
 

@@ -228,6 +228,7 @@ def without_step(rows: list[dict[str, str]]) -> list[dict[str, str]]:
     return [{k: v for k, v in row.items() if k not in {"step", "epoch"}} for row in rows]
 
 
+@pytest.mark.slow
 def test_killed_run_goes_on_exactly(run_folder: Path) -> None:
     often = "--checkpoint.every_n_outer_steps=3"
     endless = subprocess.Popen(

@@ -66,7 +66,8 @@ def run(transforms: list[Transform], x: Tensor, seed: int = 0) -> Tensor:
     """A table's rows (..., T, B, N_0) through transforms."""
     pipeline = Pipeline(transforms)
     draws = pipeline.sample_tasks(table(x.shape[-3], x.shape[-1]), [seed])
-    return pipeline.apply(x, draws, seed)[0]
+    rows = torch.arange(x[..., 0].numel()).view(x.shape[:-1])
+    return pipeline.realise(x.flatten(0, -2), torch.empty(0), rows, rows, draws, seed)[0]
 
 
 def test_permutation_is_per_task() -> None:

@@ -34,11 +34,7 @@ __all__ = [
 
 FORMAT = "lit_lul learner"
 VERSION = 2
-"""The metadata's `format_version` in files that this package writes, and the newest it reads."""
-RULE_FORMAT = "lit_lul rule 1"
-"""The oldest format, in which the learner is always an `UnsupervisedUpdate`."""
-FIRST_FORMATS = ("lit_lul learner 2", RULE_FORMAT)
-"""Formats of version 1, from before files had a `format_version`."""
+"""The metadata's `format_version` in files that this package reads and writes."""
 PRETRAINED = Path(__file__).parent.parent / "pretrained"
 """The folder of the shipped rules and their cards."""
 
@@ -88,11 +84,10 @@ def load_learner(name_or_path: Path | str) -> Learner:
 
     Raises:
         InvalidInput: when no such rule ships or is on the hub, when the file is missing, truncated,
-            of another format or of a newer version, or when its class or one of its settings is
-            unknown.
+            of another format or version, or when its class or one of its settings is unknown.
     """
     path = rule_path(name_or_path)
-    theta, metadata = read_tensors(path, FORMAT, *FIRST_FORMATS)
+    theta, metadata = read_tensors(path, FORMAT)
     name, stored = _stored(path, metadata)
     settings = _settings(path, name, stored)
     learner = LEARNERS[name](settings)
@@ -123,7 +118,7 @@ def stored_settings(name_or_path: Path | str) -> Stored:
         InvalidInput: in the cases of `load_learner`.
     """
     path = rule_path(name_or_path)
-    name, stored = _stored(path, read_tensors(path, FORMAT, *FIRST_FORMATS)[1])
+    name, stored = _stored(path, read_tensors(path, FORMAT)[1])
     return name, asdict(_settings(path, name, stored))
 
 
@@ -159,25 +154,17 @@ def _stored(path: Path, metadata: Mapping[str, str]) -> Stored:
     """Class name and settings in a file's metadata, unchecked.
 
     Raises:
-        InvalidInput: when they are missing, or the file's format version is not known.
+        InvalidInput: when they are missing, or the file's format version is another.
     """
-    version = metadata.get("format_version", "1")
-    if not version.isdecimal():
-        raise InvalidInput(f"{path}: format version {version}, expected 1 to {VERSION}")
-    if int(version) > VERSION:
-        raise InvalidInput(
-            f"{path}: format version {version}, but this lit_lul reads versions up to {VERSION}: "
-            "upgrade with pip install --upgrade lit-lul"
-        )
-    old = metadata["format"] == RULE_FORMAT
+    version = metadata.get("format_version", "none")
+    if version != str(VERSION):
+        newer = version.isdecimal() and int(version) > VERSION
+        hint = ": upgrade with pip install --upgrade lit-lul" if newer else ""
+        raise InvalidInput(f"{path}: format version {version}, expected {VERSION}{hint}")
     try:
-        name = "UnsupervisedUpdate" if old else metadata["class"]
-        settings = dict(json.loads(metadata["settings"]))
+        return metadata["class"], dict(json.loads(metadata["settings"]))
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidInput(f"{path}: expected class and settings in its metadata") from error
-    if old:
-        settings.pop("preset", None)  # it only chose values of other settings, which are stored
-    return name, settings
 
 
 def _settings(source: Path | str, name: str, stored: Mapping[str, Any]) -> Any:

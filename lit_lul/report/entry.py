@@ -75,6 +75,7 @@ class Entry(Part[Row]):
 
     def __post_init__(self) -> None:
         self.name = self.label + self.section.replace("_", " ")
+        self.groups = (self.label,)
 
     @property
     def source(self) -> str:

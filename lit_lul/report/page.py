@@ -158,7 +158,7 @@ class Page:
         finding: what was found, in one sentence.
         command: the command, or several lines of them, that measures everything in it.
         summary: blocks below the finding, such as one picture.
-        sections: blocks by heading; a heading that begins with `#` is one level lower.
+        sections: blocks by heading.
         method: how it was measured; the last section, with the command.
         missing: what is not measured and why, a sentence each; `Study` adds what it knows.
     """
@@ -180,8 +180,7 @@ class Page:
         folder = out.with_suffix("")
         parts = [f"# {self.title}", self.finding, self._tally(), *_texts(self.summary, folder)]
         for heading, blocks in self.sections.items():
-            parts += [f"##{heading}" if heading[0] == "#" else f"## {heading}"]
-            parts += _texts(blocks, folder)
+            parts += [f"## {heading}", *_texts(blocks, folder)]
         parts += ["## How it is measured", f"```sh\n{self.command}\n```", self.method]
         parts += self.missing
         with replace_file(out) as temporary:

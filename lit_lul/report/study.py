@@ -158,7 +158,9 @@ class Study:
                             file.keep(one.name, one.measure(), part.protocol())
                     tell(f"{part.name}: {one.name}", one.seconds)
             finally:  # when it is interrupted, too
-                self._write(out, reasons)
+                if todo.get(part.name):
+                    self._write(out, reasons)
+        self._write(out, reasons)
         console.print(f"{self.name} in {out}")
 
     def _write(self, out: Path, reasons: Mapping[str, Mapping[str, None]]) -> None:

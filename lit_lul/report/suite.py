@@ -15,7 +15,7 @@ from lit_lul.evaluation.features import CENTROIDS, COMPONENTS, JOINED_NORM
 from lit_lul.evaluation.held_out import HeldOut
 from lit_lul.evaluation.probes import CHOICES_OF_C, FOLDS
 from lit_lul.report.entry import PROTOCOLS, Entry, Methods, column
-from lit_lul.report.page import Block, Page, Picture, Table
+from lit_lul.report.page import Block, Page, Picture, Table, difference
 from lit_lul.report.plots import bars
 from lit_lul.report.rows import Row
 from lit_lul.report.study import (
@@ -285,9 +285,7 @@ def more_classes_table(
             for pair, probe in columns:
                 same, more = (measured[n].get(name) for n in (pair, pair + MORE))
                 key = column(probe, "inductive")
-                both = same is not None and more is not None
-                points = more.draws(key) - same.draws(key) if both else None
-                found.append(None if points is None else 100 * float(points.mean()))
+                found.append(difference(more, same, key).mean if same and more else None)
             if any(cell is not None for cell in found):
                 cells.setdefault(group, {})[name] = found
     headings = [f"{short(pair)}, {probe.removesuffix('_cv')}" for pair, probe in columns]

@@ -95,7 +95,8 @@ class ClassTasks(TaskSource):
             return one_hot(plan["members"][steps], plan["ways"])
 
         batches = Batches(len(plan["rows"]), make, targets)
-        return batches, self._labelled(plan, labelled_seed)
+        x, added = self.labelled_x(plan, labelled_seed)
+        return batches, labelled_of(x, plan, plan["ways"], added)
 
     def draw_classes(
         self, of_tasks: np.random.Generator, ways: int, sizes: ProblemSizes
@@ -137,19 +138,6 @@ class ClassTasks(TaskSource):
             *self._on_device, rows, members.expand(rows.shape), plan["transforms"], seed
         )
 
-    def _labelled(self, plan: Tree, seed: int) -> Labelled:
-        members, ways, k = plan["labelled_members"], plan["ways"], plan["support"]
-        x, targets = self.labelled_x(plan, seed)
-        y = one_hot(members, ways).expand(*x.shape[:-1], ways)
-        is_class = torch.ones(x.shape[1], ways, dtype=torch.bool, device=x.device)
-        is_target = is_class
-        if targets is not None:
-            values, has = targets
-            y = torch.cat([y, values], dim=-1)
-            is_target = torch.cat([is_class, has], dim=-1)
-            is_class = torch.cat([is_class, torch.zeros_like(has)], dim=-1)
-        return Labelled(x[:, :, :k], y[:, :, :k], x[:, :, k:], y[:, :, k:], is_class, is_target)
-
     def _check_labels(self, sizes: ProblemSizes) -> None:
         count = self.images.class_sizes.numpy()
         poorest = int(self.pool[count[self.pool].argmin()])
@@ -181,6 +169,26 @@ def labelled_sides(rows: np.ndarray, k: int) -> dict[str, Tree]:
         ),
         "support": ways * k,
     }
+
+
+def labelled_of(x: Tensor, plan: Tree, ways: int, added: Targets | None = None) -> Labelled:
+    """Labelled draws from examples in the order of `labelled_sides`.
+
+    Args:
+        x: (R, T, K + K', N_0).
+        plan: with the items of `labelled_sides`.
+        ways: classes of a task.
+        added: further targets.
+    """
+    k = plan["support"]
+    y = one_hot(plan["labelled_members"], ways).expand(*x.shape[:-1], ways)
+    is_class = torch.ones(x.shape[1], ways, dtype=torch.bool, device=x.device)
+    is_target = is_class
+    if added is not None:
+        y = torch.cat([y, added.values], dim=-1)
+        is_target = torch.cat([is_class, added.is_target], dim=-1)
+        is_class = torch.cat([is_class, torch.zeros_like(added.is_target)], dim=-1)
+    return Labelled(x[:, :, :k], y[:, :, :k], x[:, :, k:], y[:, :, k:], is_class, is_target)
 
 
 def distinct(counts: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:

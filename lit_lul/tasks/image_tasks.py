@@ -53,8 +53,8 @@ class ImageClasses(Source):
             return ClassTasks(name, images, pool, *mixture)
         unlabelled = by_content(images, pool)
         if classes == "clusters":
-            return ClusterTasks(name, unlabelled, self.clusters, *mixture)
-        return InstanceTasks(name, unlabelled, *mixture, classes == "random")
+            return ClusterTasks(name, unlabelled, self.clusters, mixture)
+        return InstanceTasks(name, unlabelled, mixture, classes == "random")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ Shapes: U inner steps, T tasks, B examples, R draws, W classes of a task, M imag
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -27,6 +27,8 @@ ClassesFrom = Literal["labels", "clusters", "instances", "random"]
 """What training tasks take as classes: the labels, k-means clusters (CACTUs, Hsu et al. 2019), each
 image for itself (UMTRA, Khodadadeh et al. 2019), or random labels of a few images (AAL, Antoniou &
 Storkey 2019)."""
+
+Mixture: TypeAlias = tuple[Sequence[int], Weight, Sequence[Transform]]
 
 
 def by_content(images: ImageSet, pool: np.ndarray) -> Tensor:
@@ -48,23 +50,13 @@ class ClusterTasks(ClassTasks):
         name: prefix of the families' names.
         images: (n, channels, side, side) uint8.
         clusters: how they are partitioned.
-        ways: numbers of classes of a task.
-        weight: of all families together.
-        transforms: applied to the inputs.
+        mixture: ways, weight and transforms, as `ClassTasks` takes them.
 
     Raises:
         InvalidInput: for more clusters than images, or fewer clusters than a task needs.
     """
 
-    def __init__(
-        self,
-        name: str,
-        images: Tensor,
-        clusters: Clusters,
-        ways: Sequence[int],
-        weight: Weight,
-        transforms: Sequence[Transform],
-    ) -> None:
+    def __init__(self, name: str, images: Tensor, clusters: Clusters, mixture: Mixture) -> None:
         members = clusters.partition(images)  # (partitions, n)
         order, number = members.argsort(stable=True), clusters.number
         sizes = torch.stack([own.bincount(minlength=number) for own in members]).flatten()
@@ -73,7 +65,7 @@ class ClusterTasks(ClassTasks):
             f"cluster {c} of partition {p}" for p in range(len(members)) for c in range(number)
         )
         by_cluster = ImageSet(torch.cat([images[own] for own in order]), start, names)
-        super().__init__(name, by_cluster, np.arange(len(names)), ways, weight, transforms)
+        super().__init__(name, by_cluster, np.arange(len(names)), *mixture)
         self.partitions = self.pool.reshape(len(members), number)
 
     def draw_classes(
@@ -110,26 +102,16 @@ class InstanceTasks(ClassTasks):
     Args:
         name: prefix of the families' names.
         images: (n, channels, side, side) uint8.
-        ways: numbers of classes of a task.
-        weight: of all families together.
-        transforms: the augmentations.
+        mixture: ways, weight and transforms, as `ClassTasks` takes them; the last augment.
         several: whether a class is a few images with the same random label.
 
     Raises:
         InvalidInput: when there are fewer images than a task needs.
     """
 
-    def __init__(
-        self,
-        name: str,
-        images: Tensor,
-        ways: Sequence[int],
-        weight: Weight,
-        transforms: Sequence[Transform],
-        several: bool,
-    ) -> None:
+    def __init__(self, name: str, images: Tensor, mixture: Mixture, several: bool) -> None:
         each = ImageSet(images, torch.arange(len(images) + 1), ("image",) * len(images))
-        super().__init__(name, each, np.arange(len(images)), ways, weight, transforms)
+        super().__init__(name, each, np.arange(len(images)), *mixture)
         self.several = several
 
     def draw_classes(

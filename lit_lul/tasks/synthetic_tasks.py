@@ -16,7 +16,7 @@ from torch import Tensor
 from lit_lul.data.prior import World, draw_world
 from lit_lul.errors import InvalidInput
 from lit_lul.objectives.objective import Labelled
-from lit_lul.tasks.class_tasks import distinct, draw_members, labelled_sides
+from lit_lul.tasks.class_tasks import distinct, draw_members, labelled_of, labelled_sides
 from lit_lul.tasks.schedules import Weight
 from lit_lul.tasks.sizes import ProblemSizes, log_uniform
 from lit_lul.tasks.source import (
@@ -84,19 +84,10 @@ class WorldTasks(TaskSource):
         def targets(steps: slice) -> Tensor:
             return one_hot(plan["members"][steps], plan["worlds"][1])
 
+        rows = _rows(worlds, plan["pool"].expand(len(worlds), -1), labelled_seed, device)
+        x = rows[torch.arange(len(worlds), device=device)[:, None], plan["labelled_rows"]]
         batches = Batches(len(plan["members"]), make, targets)
-        return batches, self._labelled(plan, worlds, labelled_seed, device)
-
-    def _labelled(
-        self, plan: Tree, worlds: list[World], seed: int, device: torch.device
-    ) -> Labelled:
-        index, members = plan["labelled_rows"], plan["labelled_members"]
-        tasks, k, ways = len(worlds), plan["support"], plan["worlds"][1]
-        pool = _rows(worlds, plan["pool"].expand(tasks, -1), seed, device)
-        x = pool[torch.arange(tasks, device=device)[:, None], index]
-        y = one_hot(members, ways).expand(*index.shape, ways)
-        columns = torch.ones(tasks, ways, dtype=torch.bool, device=device)
-        return Labelled(x[:, :, :k], y[:, :, :k], x[:, :, k:], y[:, :, k:], columns, columns)
+        return batches, labelled_of(x, plan, plan["worlds"][1])
 
 
 def _draw_worlds(inputs: int, ways: int, classes: int, tasks: int, *seed: int) -> list[World]:

@@ -1,11 +1,11 @@
 """Figure 6 left: what the units of the first layer respond to, along meta-training."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import numpy as np
 import torch
-from lit_lul.report.stored_rows import Numbers, autocast
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -14,9 +14,12 @@ from lit_lul.evaluation.curve import roll_out_draws
 from lit_lul.evaluation.held_out import HeldOut
 from lit_lul.evaluation.pictures import tile_receptive_fields
 from lit_lul.learners.learner import Learner
-from lit_lul.networks.network import RowNetwork
-from studies.figures.context import RIDGE, Context
-from studies.figures.panel import Check, Measurement, Panel
+from lit_lul.networks import RowNetwork
+from lit_lul.report.page import Check
+from lit_lul.report.rows import Numbers, autocast
+from lit_lul.report.study import Measurement
+from studies.figures.measurements import RIDGE, Context
+from studies.figures.panel import Panel, everywhere, over_draws, told
 
 GRID = 4
 START = "random"
@@ -24,51 +27,53 @@ LEVELS = 255
 
 
 @dataclass(frozen=True)
-class FiltersSettings:
-    """Datasets whose filters are shown."""
+class Filters(Panel[Numbers]):
+    """Filters of one draw: at random, of θ along a run, and of the rules."""
+
+    name: ClassVar = "filters"
+    figures: ClassVar = ("6",)
+    title: ClassVar = "Figure 6 left: filters of the first layer"
+    kind: ClassVar = Numbers
+    paper: ClassVar = (
+        "Early in meta-training filters are noise; later they are templates of digits on MNIST, "
+        "and local features on CIFAR-10."
+    )
 
     datasets: list[str] = field(default_factory=lambda: ["mnist28", "mnist14", "glyphs"])
     """Names of image datasets."""
     inner_steps: int = 240
     """Inner steps; the paper had 10,000."""
 
-
-class Filters(Panel[Numbers]):
-    """Filters of one draw: at random, of θ along a run, and of the rules."""
-
-    name, figure, title = "filters", ("6",), "Figure 6 left: filters of the first layer"
-    kind = Numbers
-    paper = (
-        "Early in meta-training filters are noise; later they are templates of digits on MNIST, "
-        "and local features on CIFAR-10."
-    )
-
-    def __init__(self, settings: FiltersSettings, context: Context) -> None:
-        self._settings, self._context = settings, context
-
-    def _learners(self) -> dict[str, Learner]:
-        thetas = {f"outer step {t.outer_step}": t.learner for t in self._context.thetas}
-        return {START: self._context.untrained} | thetas | dict(self._context.rules)
-
-    def measurements(self) -> list[Measurement[Numbers]]:
+    def measurements(self, context: Context) -> list[Measurement[Numbers]]:
         """A dataset and a θ each."""
         return [
-            self._measurement(f"{dataset}, {name}", dataset, learner, name == START)
-            for dataset in self._settings.datasets
-            for name, learner in self._learners().items()
+            self._measurement(f"{dataset}, {name}", context, dataset, learner, name == START)
+            for dataset in self.datasets
+            for name, learner in self._learners(context).items()
         ]
 
+    def _learners(self, context: Context) -> dict[str, Learner]:
+        thetas = {f"outer step {t.outer_step}": t.learner for t in context.thetas}
+        return {START: context.initial} | thetas | dict(context.rules)
+
     def _measurement(
-        self, name: str, dataset: str, learner: Learner, start: bool
+        self, name: str, context: Context, dataset: str, learner: Learner, start: bool
     ) -> Measurement[Numbers]:
         # the first layer before the first step hardly differs from that after a step of rate 1e-4
-        entry = replace(
-            self._context.entry(dataset), inner_steps=self._settings.inner_steps, points=1
-        )
-        key = self._context.key(learner, entry.describe(), start, GRID)
+        entry = replace(context.entry(dataset), inner_steps=self.inner_steps, points=1)
+        key = context.key(learner, entry.describe(), start, GRID)
 
         def measure() -> Numbers:
-            weights, shape = self._weights(dataset, entry, learner, start)
+            data = context.load(dataset)
+            if (shape := data.image_shape) is None:
+                raise InvalidInput(f"filters of {dataset}: expected images")
+            with autocast(context.precision):
+                weights = (
+                    _random_weights(entry, learner, data.x.shape[1])
+                    if start
+                    else roll_out_draws(learner, RIDGE, data, entry, [0]).first_layer
+                )
+            assert weights is not None  # entries embed rows
             fields = weights.T.reshape(-1, *shape)
             shown = fields[: GRID**2].flatten(1)
             low, high = shown.amin(1, keepdim=True), shown.amax(1, keepdim=True)
@@ -80,91 +85,61 @@ class Filters(Panel[Numbers]):
             }
             return Numbers(key, values)
 
-        seconds = 0.0 if start else self._context.seconds(learner, entry) / entry.draws
+        seconds = 0.0 if start else context.seconds(learner, entry) / entry.draws
         return Measurement(name, key, seconds, measure)
 
-    def _weights(
-        self, dataset: str, entry: HeldOut, learner: Learner, start: bool
-    ) -> tuple[Tensor, tuple[int, int, int]]:
-        """First-layer weights of the first draw, (N_0, N_1), and the shape of images."""
-        data = self._context.load(dataset)
-        if data.image_shape is None:
-            raise InvalidInput(f"filters of {dataset}: expected images")
-        if start:
-            network = entry.network_of(learner, data.x.shape[1])
-            assert isinstance(network, RowNetwork)  # entries embed rows
-            params = network.init(1, torch.Generator().manual_seed(entry.seed))
-            return network.receptive_fields(params)[0], data.image_shape
-        with autocast(self._context.precision):
-            weights = roll_out_draws(learner, RIDGE, data, entry, [0]).first_layer
-        assert weights is not None  # entries embed rows
-        return weights, data.image_shape
-
-    def protocol(self) -> str:
+    def protocol(self, context: Context) -> str:
         """Steps and what is shown."""
         return (
-            f"the first {GRID**2} units of one draw after {self._settings.inner_steps} inner "
-            "steps, each scaled to its own range, with inputs back in their order. *Neighbours* is "
-            "the correlation of a filter's adjacent pixels, mean ± standard error over all units: "
-            "0 for noise."
+            f"the first {GRID**2} units of one draw after {self.inner_steps} inner steps, each "
+            "scaled to its own range, with inputs back in their order; *random* is before the "
+            "inner loop. *Neighbours* is the correlation of a filter's adjacent pixels, mean ± "
+            "standard error over all units: 0 for noise."
         )
 
-    def draw(self, rows: Mapping[str, Numbers]) -> Figure:
+    def draw(self, context: Context, rows: Mapping[str, Numbers]) -> Figure:
         """A row per dataset, a column per θ."""
-        datasets, learners = self._settings.datasets, list(self._learners())
-        size = (1.6 * len(learners), 0.3 + 1.7 * len(datasets))
+        learners = list(self._learners(context))
+        size = (1.6 * len(learners), 0.3 + 1.7 * len(self.datasets))
         figure = Figure(figsize=size, layout="constrained")
-        plots = figure.subplots(len(datasets), len(learners), squeeze=False)
-        for plot_row, dataset in zip(plots, datasets, strict=True):
+        plots = figure.subplots(len(self.datasets), len(learners), squeeze=False)
+        for plot, learner in zip(plots[0], learners, strict=True):
+            plot.set_title(learner, fontsize="small")
+        for plot_row, dataset in zip(plots, self.datasets, strict=True):
+            plot_row[0].set_ylabel(dataset, fontsize="small")
             for plot, learner in zip(plot_row, learners, strict=True):
-                plot.set_xticks([])
-                plot.set_yticks([])
-                if dataset == datasets[0]:
-                    plot.set_title(learner, fontsize="small")
-                if learner == learners[0]:
-                    plot.set_ylabel(dataset, fontsize="small")
+                plot.set(xticks=[], yticks=[])
                 if row := rows.get(f"{dataset}, {learner}"):
                     weights = torch.tensor(row.values["filters"], dtype=torch.float32).T
                     tiles = tile_receptive_fields(weights, tuple(row.values["shape"]), GRID)
                     plot.imshow(tiles, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         return figure
 
-    def shows(self, rows: Mapping[str, Numbers]) -> str:
-        """Correlation of neighbours, of all θ."""
-        return "Neighbours: " + " ".join(
-            f"{dataset} "
-            + ", ".join(
-                f"{mean:.2f} ± {error:.2f} ({learner})"
-                for learner in self._learners()
-                if (row := rows.get(f"{dataset}, {learner}"))
-                for mean, error in [_mean(row)]
-            )
-            + "."
-            for dataset in self._settings.datasets
-        )
-
-    def checks(self, rows: Mapping[str, Numbers]) -> list[Check]:
+    def checks(self, context: Context, rows: Mapping[str, Numbers]) -> list[Check]:
         """Filters are smoother than at random."""
         checks = []
-        for rule in self._context.rules:
+        for rule in context.rules:
             found = {
-                dataset: (_mean(rows[after]), _mean(rows[before]))
-                for dataset in self._settings.datasets
-                if (after := f"{dataset}, {rule}") in rows
-                and (before := f"{dataset}, {START}") in rows
+                dataset: [np.array(rows[name].values["neighbours"]) for name in names]
+                for dataset in self.datasets
+                if {*(names := (f"{dataset}, {rule}", f"{dataset}, {START}"))} <= rows.keys()
             }
-            if found:
-                least = min(found, key=lambda dataset: found[dataset][0][0])
-                (mean, error), (noise, noise_error) = found[least]
-                checks.append(
-                    Check(
-                        f"filters of `{rule}` are smooth where random ones are noise",
-                        all(a[0] - b[0] > 2 * (a[1] + b[1]) for a, b in found.values()),
-                        f"least {mean:.2f} ± {error:.2f} against {noise:.2f} ± {noise_error:.2f} "
-                        f"({least})",
-                    )
-                )
+            gaps = {dataset: over_draws(after - start) for dataset, (after, start) in found.items()}
+            for check in everywhere(
+                f"filters of `{rule}` are smooth where random ones are not", gaps
+            ):
+                least = min(found, key=lambda dataset: found[dataset][0].mean())
+                after, start = (told(values, 2) for values in found[least])
+                checks.append(check._replace(numbers=f"least {after} against {start} ({least})"))
         return checks
+
+
+def _random_weights(entry: HeldOut, learner: Learner, inputs: int) -> Tensor:
+    """First-layer weights before the inner loop, (N_0, N_1)."""
+    network = entry.network_of(learner, inputs)
+    assert isinstance(network, RowNetwork)  # entries embed rows
+    params = network.init(1, torch.Generator().manual_seed(entry.seed))
+    return network.receptive_fields(params)[0]
 
 
 def neighbours(fields: Tensor) -> Tensor:
@@ -174,13 +149,3 @@ def neighbours(fields: Tensor) -> Tensor:
     across = (centred[..., 1:] * centred[..., :-1]).mean((1, 2, 3))
     down = (centred[..., 1:, :] * centred[..., :-1, :]).mean((1, 2, 3))
     return (across + down) / 2 / variance
-
-
-def _mean(row: Numbers) -> tuple[float, float]:
-    values = np.array(row.values["neighbours"])
-    return float(values.mean()), float(values.std(ddof=1) / len(values) ** 0.5)
-
-
-def panels(settings: FiltersSettings, context: Context) -> Sequence[Panel[Numbers]]:
-    """The panel."""
-    return [Filters(settings, context)]

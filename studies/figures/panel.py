@@ -1,85 +1,47 @@
-"""Panels of figures: measurements that are stored one by one, a picture, checks and words."""
+"""Panels of figures: settings that know what is measured, and how it is drawn and checked."""
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import ClassVar, Generic, NamedTuple
+from typing import Any, ClassVar, Generic
 
+import numpy as np
+import torch
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
-from lit_lul.errors import InvalidInput
 from lit_lul.evaluation.curve import Curve
-from lit_lul.report.stored_rows import R, Row, RowFile
+from lit_lul.report.page import Block, Check, Difference, Picture, every
+from lit_lul.report.rows import R, Row
+from lit_lul.report.study import Measurement, Part
+from studies.figures.measurements import Context
 
-ERRORS = 2
-"""Standard errors by which a difference must exceed zero for a check to hold."""
+RANDOM = "random network"
+"""The network before the inner loop."""
+POINTS = 2.0
 
 
 @dataclass(frozen=True)
-class Measurement(Generic[R]):
-    """One measurement of a panel.
-
-    Attributes:
-        name: its name, unique in the panel.
-        key: hash of everything that it depends on, except the dataset's content.
-        seconds: about how long it takes on one core, for the time left.
-        measure: computes its row; raises `InvalidInput` when its data are missing.
-    """
-
-    name: str
-    key: str
-    seconds: float
-    measure: Callable[[], R]
-
-
-class Check(NamedTuple):
-    """Something that the paper says, and whether it holds here."""
-
-    claim: str
-    """The claim."""
-    held: bool
-    """Whether it holds."""
-    numbers: str
-    """The numbers that decide it, with standard errors."""
-
-
-class Difference(NamedTuple):
-    """Points by which one accuracy exceeds another on the same draws."""
-
-    mean: float
-    """Mean over the draws, in percentage points."""
-    error: float
-    """Its standard error."""
-
-    @property
-    def positive(self) -> bool:
-        """Whether it exceeds zero by `ERRORS` standard errors."""
-        return self.mean > ERRORS * self.error
-
-    def __str__(self) -> str:
-        return f"{self.mean:+.1f} ± {self.error:.1f} points"
-
-
 class Panel(ABC, Generic[R]):
-    """A panel of a figure.
+    """A panel of a figure; its fields are its settings.
 
     Attributes:
         name: of its files.
-        figure: figures of the paper that it belongs to, by number.
+        figures: figures of the paper that it belongs to, by number.
         title: heading on the page.
         kind: class of its rows.
         paper: what the paper reported.
     """
 
     name: ClassVar[str]
-    figure: ClassVar[tuple[str, ...]]
+    figures: ClassVar[tuple[str, ...]]
     title: ClassVar[str]
-    kind: type[R]
+    kind: ClassVar[type[Any]] = Row
     paper: ClassVar[str]
 
     @abstractmethod
-    def measurements(self) -> Sequence[Measurement[R]]:
+    def measurements(self, context: Context) -> Sequence[Measurement[R]]:
         """Everything that is measured, in order.
 
         Raises:
@@ -87,78 +49,86 @@ class Panel(ABC, Generic[R]):
         """
 
     @abstractmethod
-    def protocol(self) -> str:
+    def protocol(self, context: Context) -> str:
         """How it is measured, in a few sentences."""
 
     @abstractmethod
-    def draw(self, rows: Mapping[str, R]) -> Figure:
+    def draw(self, context: Context, rows: Mapping[str, R]) -> Figure:
         """The picture of what has been measured, one row or more."""
 
     @abstractmethod
-    def shows(self, rows: Mapping[str, R]) -> str:
-        """What it shows, in a sentence or two of its numbers."""
-
-    @abstractmethod
-    def checks(self, rows: Mapping[str, R]) -> list[Check]:
+    def checks(self, context: Context, rows: Mapping[str, R]) -> list[Check]:
         """The checks whose rows have been measured."""
 
-    def measure(self, folder: Path, tell: Callable[[str, float], None]) -> list[str]:
-        """Measure what is missing or has another key, and store each row at once.
 
-        Args:
-            folder: where the panel's JSON file is.
-            tell: called after each with its name and its seconds.
+class MeasuredPanel(Part[R]):
+    """A panel with rules and data, as a part of the study.
 
-        Returns:
-            Why measurements could not be made, each reason once.
+    Args:
+        panel: the panel.
+        context: the rules and data.
+    """
 
-        Raises:
-            InvalidInput: when the file cannot be read or written.
-        """
-        file = RowFile(self.name, folder / f"{self.name}.json", self.kind)
-        failed: dict[str, None] = {}
-        for one in self.measurements():
-            if file.has(one.name, one.key):
-                continue
-            try:
-                row = one.measure()
-            except InvalidInput as error:
-                failed[str(error)] = None
-                tell(f"{self.name}: {one.name} left out ({error})", one.seconds)
-            else:
-                file.keep(one.name, row, self.protocol())
-                tell(f"{self.name}: {one.name}", one.seconds)
-        return [*failed]
+    def __init__(self, panel: Panel[R], context: Context) -> None:
+        self.name, self.kind, self.groups = panel.name, panel.kind, panel.figures
+        self.title = panel.title
+        self._panel: Panel[R] = panel
+        self._context = context
 
-    def rows(self, folder: Path) -> dict[str, R]:
-        """Rows by name, of the measurements that are stored with their keys."""
-        file = RowFile(self.name, folder / f"{self.name}.json", self.kind)
-        return file.current({one.name: one.key for one in self.measurements()})
+    def measurements(self) -> Sequence[Measurement[R]]:
+        """Everything that is measured."""
+        return self._panel.measurements(self._context)
 
-    def seconds(self, folder: Path | None = None) -> float:
-        """About how long the measurements take, of a folder those that are not stored in it."""
-        stored = {} if folder is None else self.rows(folder)
-        return sum(one.seconds for one in self.measurements() if one.name not in stored)
+    def protocol(self) -> str:
+        """How it is measured."""
+        return self._panel.protocol(self._context)
+
+    def blocks(self, rows: Mapping[str, R]) -> list[Block]:
+        """Picture, the paper's claim, checks and protocol."""
+        return [
+            Picture(self.name, self._panel.draw(self._context, rows), vector=True),
+            f"*The paper:* {self._panel.paper}",
+            *self._panel.checks(self._context, rows),
+            f"*Protocol:* {self.protocol()}",
+        ]
 
 
-def difference(one: Row, other: Row, probe: str = "ridge") -> Difference:
-    """Points by which a row exceeds another at their last steps, on the same draws."""
-    pairs = one.draws(probe)[-1:] - other.draws(probe)[-1:]
-    curve = Curve.of((0,), 100 * pairs)
+def over_draws(values: ArrayLike) -> Difference:
+    """Mean and standard error of a difference in every draw, (draws,)."""
+    curve = Curve.of((0,), torch.as_tensor(values, dtype=torch.float64)[None])
     return Difference(curve.mean[0], curve.standard_error[0])
 
 
-def every(claim: str, differences: Mapping[str, Difference]) -> Check:
-    """A check that holds if all differences are positive; its numbers are the least of them."""
-    least = min(differences, key=lambda name: differences[name].mean)
-    short = [name for name, found in differences.items() if not found.positive]
-    numbers = f"least {differences[least]} ({least})"
-    if short and len(differences) > 1:
-        numbers += f"; not at {', '.join(short)}"
-    return Check(claim, not short, numbers)
+def everywhere(claim: str, gaps: Mapping[str, Difference]) -> list[Check]:
+    """A check that all differences are positive; none if nothing has been measured."""
+    return [every(claim, gaps)] if gaps else []
 
 
-def percent(row: Row, probe: str = "ridge", at: int = -1) -> str:
-    """Accuracy at a step, with its standard error."""
+def within(claim: str, gaps: Mapping[str, Difference], points: float = POINTS) -> list[Check]:
+    """A check that all differences are at most so many points in size; none without differences."""
+    slack = {name: Difference(points - abs(gap.mean), gap.error) for name, gap in gaps.items()}
+    numbers = "; ".join(f"{name} {gap}" for name, gap in gaps.items())
+    claim = f"{claim}, to {points:g} points"
+    return [Check(claim, numbers, check.held) for check in everywhere(claim, slack)]
+
+
+def told(values: ArrayLike, digits: int, sign: str = "") -> str:
+    """Mean and standard error of values, in so many digits."""
+    found = over_draws(np.asarray(values))
+    return f"{found.mean:{sign}.{digits}f} ± {found.error:.{digits}f}"
+
+
+def interval(row: Row | None, probe: str = "ridge") -> tuple[float, float, float]:
+    """Mean accuracy at the last step, and the bounds of its standard error; nan without a row."""
+    if row is None:
+        return (math.nan, math.nan, math.nan)
     curve = row.curve(probe)
-    return f"{curve.mean[at]:.1%} ± {curve.standard_error[at]:.1%}"
+    mean, error = curve.mean[-1], curve.standard_error[-1]
+    return mean, mean - error, mean + error
+
+
+def across(points: Mapping[int, Row]) -> Curve:
+    """Accuracy at the last step against a number."""
+    curves = [row.curve("ridge") for row in points.values()]
+    means, errors = ([c.mean[-1] for c in curves], [c.standard_error[-1] for c in curves])
+    return Curve(tuple(points), tuple(means), tuple(errors))

@@ -112,13 +112,6 @@ class Pipeline:
         source = _Source(images, class_start, members.expand(rows.shape))
         return self._run(_gather(images, rows), draws, (seed,), source)
 
-    def apply(
-        self, x: Tensor, draws: Sequence[Tree | None], seed: int
-    ) -> tuple[Tensor, Targets | None]:
-        """Transform examples x (..., T, B, N_0) that are not images; otherwise as `realise`."""
-        nothing = torch.empty(0, device=x.device)
-        return self._run(x, draws, (seed,), _Source(nothing, nothing, nothing))
-
     def _run(
         self, x: Tensor, draws: Sequence[Tree | None], seed: tuple[int, ...], source: _Source
     ) -> tuple[Tensor, Targets | None]:

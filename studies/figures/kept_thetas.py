@@ -9,8 +9,7 @@ import numpy as np
 from lit_lul.errors import InvalidInput
 from lit_lul.files.theta import load_learner
 from lit_lul.learners.learner import Learner
-from lit_lul.report.held_out_entries import read_values
-from lit_lul.report.rules import untrained
+from lit_lul.report.study import read_values
 
 
 class KeptTheta(NamedTuple):
@@ -22,10 +21,6 @@ class KeptTheta(NamedTuple):
     """Hours of meta-training until then."""
     learner: Learner
     """The learner with this θ."""
-
-    def untrained(self) -> Learner:
-        """The learner with θ as it is initialised."""
-        return untrained(self.learner)
 
 
 def load_thetas(run: Path, count: int) -> list[KeptTheta]:
