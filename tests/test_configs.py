@@ -33,6 +33,7 @@ SIZES_OF_THETA = (
     "readout_channels",
     "embedding_units",
 )
+HELD_OUT = ["mnist14", "mnist28", "fashion14", "fashion28", "imdb", "imagenet", "digits"]
 SMALLER = [
     "--trainer.accelerator=cpu",
     "--trainer.max_steps=2",

@@ -1,6 +1,7 @@
 """Every network keeps the contract of networks: what learners, objectives and files count on."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -45,7 +46,7 @@ SETS: list[Networks] = [
 every_network = pytest.mark.parametrize("network", NETWORKS, ids=lambda n: type(n).__name__)
 
 
-def classes(parent: type) -> Iterator[type]:
+def classes(parent: type[Any]) -> Iterator[type[Any]]:
     """All classes of the package below one that can be made."""
     for child in parent.__subclasses__():
         yield from classes(child)

@@ -1,5 +1,6 @@
 """Every transform keeps the contract of transforms: draws that are its own, and seeds."""
 
+from dataclasses import replace
 from io import BytesIO
 from typing import NamedTuple
 
@@ -159,12 +160,11 @@ def test_a_transform_more_changes_no_other_draws(case: Case) -> None:
 
 @every_transform
 def test_transforms_of_images_ask_for_them(case: Case) -> None:
-    table = Tasks(TASKS, 50, CHOSEN, np.arange(CLASSES))
+    rows_alone, pipeline = replace(OF_IMAGES, images=None), Pipeline([case.some])
     if isinstance(case.some, Warp | Overlay | Tilt):
         with pytest.raises(InvalidInput, match=f"{type(case.some).__name__}: expected images"):
-            Pipeline([case.some]).sample_tasks(table, [0])
+            pipeline.sample_tasks(rows_alone, [0])
     else:
-        x = torch.rand(2, TASKS, 7, 50, generator=torch.Generator().manual_seed(0))
-        pipeline = Pipeline([case.some])
-        changed, _ = pipeline.apply(x, pipeline.sample_tasks(table, [1]), 0)
-        assert changed.shape == x.shape and not torch.equal(changed, x)
+        table = (IMAGES.images.flatten(1), IMAGES.class_start, ROWS, MEMBERS)
+        x, _ = pipeline.realise(*table, pipeline.sample_tasks(rows_alone, [1, 2]), 0)
+        assert torch.equal(x, realise([case.some], draw([case.some])))
