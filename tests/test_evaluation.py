@@ -51,7 +51,7 @@ def test_a_draw_does_not_depend_on_other_draws(
 
 
 def query_embedding(rule: UnsupervisedUpdate, held_out: HeldOut) -> torch.Tensor:
-    """Of the first draw, class by class, (classes, tests per class, E)."""
+    """The embedding of the first draw's query, class by class, (classes, tests per class, E)."""
     rollouts = roll_out_draws(rule, FewShotRidge(), digits(), held_out, [0])
     return rollouts.embedding.view(10, -1, 6)
 

@@ -153,6 +153,6 @@ def test_what_is_no_whole_checkpoint_is_one_line(checkpoint: Path) -> None:
         for length in (0, 1, 47, len(content) // 2):
             path.write_bytes(content[:length])
             refused("expected a whole TensorFlow checkpoint of version 2")
-        for at in range(3, len(content) - 160, 97):
+        for at in range(3, len(content) - 160, 997):
             path.write_bytes(content[:at] + bytes([content[at] ^ 8]) + content[at + 1 :])
             refused("is damaged")

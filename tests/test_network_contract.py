@@ -1,12 +1,13 @@
 """Every network keeps the contract of networks: what learners, objectives and files count on."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from lit_lul.errors import InvalidInput
 from lit_lul.networks import (
     MLP,
     CompetitiveNetwork,
@@ -152,3 +153,16 @@ def test_sets_are_sorted_by_cost(networks: Networks) -> None:
     costs = [network.cost for network in found]
     assert costs == sorted(costs)
     assert networks.at(0.6, 9, 4) == found[2], "the same every time"
+
+
+@pytest.mark.parametrize(
+    ("make", "culprit"),
+    [
+        (lambda: MLP((5,)), "sizes"),
+        (lambda: MLP((5, 0, 3)), "sizes"),
+        (lambda: MLP((5, 3), "gelu"), "gelu"),  # type: ignore[arg-type]
+    ],
+)
+def test_networks_that_cannot_be_are_named(make: Callable[[], Network], culprit: str) -> None:
+    with pytest.raises(InvalidInput, match=culprit):
+        make()

@@ -97,6 +97,7 @@ def test_the_supervised_network_learns_digits(protocol: Protocol) -> None:
     assert after > 0.75
 
 
+@pytest.mark.slow
 def test_a_prototypical_network_learns_glyphs_in_their_own_order() -> None:
     training, validation = GlyphTasks(side=8).load("glyphs", None)
     assert validation is not None

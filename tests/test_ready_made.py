@@ -37,6 +37,7 @@ def test_held_out_worlds_differ() -> None:
     assert (first.x.shape[1], first.n_classes) != (second.x.shape[1], second.n_classes)
 
 
+@pytest.mark.slow
 def test_glyphs_are_characters_that_training_does_not_have() -> None:
     data = glyphs(side=8)  # rendered once for all tests
     training, _ = GlyphTasks(side=8).load("glyphs", None)

@@ -1,4 +1,4 @@
-"""More baselines: what they compute, and the page of `report baselines`."""
+"""Baselines of the study: what they compute, and the page of `report baselines`."""
 
 import json
 from pathlib import Path
@@ -8,41 +8,48 @@ import numpy as np
 import pytest
 import torch
 from conftest import lit_lul
-from lit_lul.report.suite_config import Half, load_suite
 from omegaconf import OmegaConf
-from studies.networks.contrastive import CONTRASTIVE
-from studies.networks.denoising import DENOISING, HIDDEN
-from studies.networks.encoder import corrupt
-from studies.networks.vicreg import VICREG
 from test_configs import CONFIGS
 from test_results import write_rule
 
-from lit_lul.evaluation import baselines
-from lit_lul.evaluation.baselines import ALL_BASELINES, RANDOM_EMBEDDING, measure_baselines
+from lit_lul.evaluation.baselines import BASELINES, RANDOM_EMBEDDING, Case, measure_baselines
 from lit_lul.evaluation.datasets import digits
 from lit_lul.evaluation.features import FEATURES
 from lit_lul.evaluation.held_out import HeldOut
 from lit_lul.networks import MLP, MLPs
 from lit_lul.objectives import FewShotRidge
+from lit_lul.report.suite import Half, load_suite
+from studies.baselines.baselines import EVERY
+from studies.baselines.with_labels import WITH_LABELS
+from studies.networks.self_supervised import (
+    CONTRASTIVE,
+    HIDDEN,
+    VICREG,
+    accuracy,
+    contrastive_loss,
+    corrupt,
+    denoising_loss,
+    start_denoising,
+    vicreg_loss,
+)
 from studies.networks.training import Linear
 
 HELD_OUT = HeldOut(networks=MLPs((1, 1), (48, 48)), draws=2, tests_per_class=20, batch_size=64)
 
 
-def test_every_baseline_beats_the_random_embedding_on_digits(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(baselines, "STEPS", 120)
-    names = [name for name in ALL_BASELINES if name not in ("dictionary", "denoising")]
-    found = measure_baselines(FewShotRidge(), digits(), HELD_OUT, 16, names)
+def test_every_baseline_beats_the_random_embedding_on_digits() -> None:
+    cheap = {n: b for n, b in {**BASELINES, **WITH_LABELS}.items() if n != "dictionary"}
+    found = measure_baselines(FewShotRidge(), digits(), HELD_OUT, 16, cheap)
+    case = Case(digits(), HELD_OUT, FewShotRidge(), 16)
+    found |= {name: accuracy(m, case, 120) for name, m in (("scarf", CONTRASTIVE), ("vic", VICREG))}
     chance = found.pop(RANDOM_EMBEDDING).mean()
-    for name, accuracy in found.items():
-        assert accuracy.shape == (1, 2)
-        assert accuracy.mean() > chance + 0.04, name
+    for name, of_draws in found.items():
+        assert of_draws.shape == (1, 2)
+        assert of_draws.mean() > chance + 0.04, name
 
 
 def test_the_denoising_loss_is_the_error_of_the_decoder() -> None:
-    decoder = DENOISING.start(5, 3, torch.Generator().manual_seed(0))
+    decoder = start_denoising(5, 3, torch.Generator().manual_seed(0))
     x, corrupted = torch.rand(2, 1, 9, 5, generator=torch.Generator().manual_seed(1))
     seen = []
 
@@ -52,7 +59,7 @@ def test_the_denoising_loss_is_the_error_of_the_decoder() -> None:
 
     hidden = MLP((3, *HIDDEN)).embed(decoder["layers"], corrupted[..., :3])
     decoded = hidden @ decoder["pixels"].weight + decoder["pixels"].bias
-    found = DENOISING.loss(decoder, encode, x, corrupted)
+    found = denoising_loss(decoder, encode, x, corrupted)
     torch.testing.assert_close(found, (decoded - x).square().mean((1, 2)))
     assert seen == [corrupted]
 
@@ -79,14 +86,14 @@ def test_losses_are_least_for_what_methods_ask_for() -> None:
     head = (identity, identity)
 
     def contrast(x: torch.Tensor) -> float:
-        return float(CONTRASTIVE.loss(head, lambda rows: rows, eye, x))
+        return float(contrastive_loss(head, lambda rows: rows, eye, x))
 
     assert contrast(eye) == pytest.approx(float(np.log(np.e + 7) - 1), abs=1e-5)
     assert contrast(eye.roll(1, 1)) > contrast(eye) + 0.9
     spread = torch.randn(1, 4000, 8, generator=torch.Generator().manual_seed(0)) * 3 + 20
     collapsed = torch.full_like(spread, 20.0)
-    assert float(VICREG.loss(head, lambda rows: rows, spread, spread)) < 0.5
-    assert float(VICREG.loss(head, lambda rows: rows, collapsed, collapsed)) > 20
+    assert float(vicreg_loss(head, lambda rows: rows, spread, spread)) < 0.5
+    assert float(vicreg_loss(head, lambda rows: rows, collapsed, collapsed)) > 20
 
 
 def test_settings_are_those_of_the_suite() -> None:
@@ -98,40 +105,34 @@ def test_settings_are_those_of_the_suite() -> None:
             assert [p.describe() for p in parts] == [p.describe() for p in of_suite[name]]
 
 
-def test_the_page_has_every_method_and_rows_are_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_the_page_has_every_method_and_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    names = ("raw inputs", "denoising", RANDOM_EMBEDDING, "self-training")
+    names = ("raw inputs", RANDOM_EMBEDDING, "label spreading")
+    some = {name: EVERY[name] for name in names}
+    monkeypatch.setattr("studies.baselines.baselines.EVERY", some)
     write_rule(Path("mine.safetensors"), seed=5)
     shared = {
         "networks": {"class_path": "MLPs", "init_args": {"hidden_layers": [1, 1]}},
-        "probes": ["ridge", "logistic_cv"],
         "inner_steps": 1,
         "points": 1,
         "labels_per_class": 3,
         "draws": 2,
     }
-    halves = {"development": {"digits": {"dataset": "digits"}}, "report": {"absent": ABSENT}}
+    absent = {"absent": {"images": {"dataset": "nobody/nothing"}}}
+    halves = {"development": {"digits": {"dataset": "digits"}}, "report": absent}
     OmegaConf.save(OmegaConf.create({"shared": shared, **halves}), "some.yaml")
     words = ["report", "baselines", "--rules", "mine.safetensors", "--config", "some.yaml"]
-    with monkeypatch.context() as patch:
-        patch.setattr("studies.baselines.baselines.ALL_BASELINES", names)
-        patch.setattr(baselines, "STEPS", 2)
-        lit_lul(*words, "--out", "out/page.md")
-        page = Path("out/page.md").read_text()
-        capsys.readouterr()
-        lit_lul(*words, "--out", "out/page.md")
-    assert "digits: denoising" not in capsys.readouterr().err
-    assert Path("out/page.md").read_text() == page
+    lit_lul(*words, "--out", "out/page.md")
+    page = Path("out/page.md").read_text()
     rows = json.loads(Path("out/page/digits.json").read_text())["rows"]
-    assert list(rows) == [*names, "untrained rule", "mine"]
-    ridge = page.partition("## Ridge, inductive")[2].partition("##")[0]
-    for name in (*names[:3], "mine"):
-        assert f"| {name} | " in ridge.replace("**", "")
-    assert "| self-training | " in page.partition("## Unlabelled rows and labels")[2]
+    assert list(rows) == [*names, "mine, initial θ", "mine"]
+    ridge = page.partition("### Ridge, inductive")[2].partition("###")[0]
+    for name in (*names[:2], "mine"):
+        assert f"| {name} | " in ridge
+    assert "| *unlabelled rows and labels together* |  |  |\n| label spreading | " in ridge.replace(
+        "**", ""
+    )
     assert "absent is left out: " in page
-
-
-ABSENT = {"images": {"dataset": "nobody/nothing"}}

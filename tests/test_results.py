@@ -19,7 +19,7 @@ from lit_lul.files.theta import load_rule, save_learner
 from lit_lul.learners import UnsupervisedUpdate, UpdateSettings
 from lit_lul.networks import MLPs
 from lit_lul.objectives import FewShotRidge
-from lit_lul.report.results import NAMES, load_results
+from lit_lul.report.suite import PLAIN, load_results
 
 SETTINGS = UpdateSettings(
     hidden_channels=4, error_channels=3, top_channels=4, embedding_units=6, inner_rate=0.03
@@ -69,10 +69,10 @@ def test_all_rows_are_of_the_same_draws() -> None:
     text = report("--datasets", "digits")
     settings = load_results(Path("results.yaml"))
     assert settings.ridge == FewShotRidge(ridge=0.2)
-    entry, data = settings.entries["digits"], digits()
+    (entry,), data = settings.entries["digits"], digits()
     rows = json.loads(Path("out/page/digits.json").read_text())["rows"]
-    assert list(rows) == [*NAMES, "mine, initial θ", "mine"]
-    found = measure_baselines(settings.ridge, data, entry, 6, some_baselines(NAMES))
+    assert list(rows) == [*PLAIN, "mine, initial θ", "mine"]
+    found = measure_baselines(settings.ridge, data, entry, 6, some_baselines(PLAIN))
     for name, accuracy in found.items():
         stored = torch.tensor([rows[name]["accuracy"][probe][0] for probe in entry.probes])
         torch.testing.assert_close(stored, accuracy.float())
@@ -84,11 +84,11 @@ def test_all_rows_are_of_the_same_draws() -> None:
         torch.testing.assert_close(stored, accuracy.float())
         assert rows[name]["steps"] == [0, 2]
     start = torch.tensor(rows["mine"]["accuracy"]["ridge"][0]).mean()
-    assert f"| random network (embedding) | {100 * start:.1f} |" in text.replace("**", "")
-    assert "Inductive, 2 inner steps, ridge, mean over 1 datasets: `mine` has" in text
+    assert f"| before the inner loop | {100 * start:.1f} |" in text.replace("**", "")
+    assert "Inductive, 2 inner steps, ridge, mean over 1 datasets: the best trained rule" in text
     assert "--rules mine.safetensors --config results.yaml --out out/page.md" in text
     assert "not all of it: again." in text
-    for picture in ("ridge", "logistic"):
+    for picture in ("ridge", "logistic", "ranks"):
         assert Path(f"out/page/{picture}.png").stat().st_size > 1000
 
 
@@ -134,7 +134,7 @@ def test_the_protocols_that_ship() -> None:
         assert settings.ridge == FewShotRidge()
         assert settings.machine.precision == precision
         assert [page.stem for page in settings.pages] == ["results", "results_transductive"]
-        for entry in settings.entries.values():
+        for (entry,) in settings.entries.values():
             assert entry.networks == MLPs((4, 4), (128, 128))
             assert (entry.protocol, entry.inner_steps) == (protocol, steps)
             assert (entry.draws, entry.labels_per_class) == (10, 10)

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +60,7 @@ class Coins(Part[Row]):
             return row(self.keys[name], 0.5, 0.7)
 
         return [
-            Measurement(name, key, 1.0, lambda name=name: measure(name))
-            for name, key in self.keys.items()
+            Measurement(name, key, 1.0, partial(measure, name)) for name, key in self.keys.items()
         ]
 
     def protocol(self) -> object:

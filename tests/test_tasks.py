@@ -371,7 +371,7 @@ def mixture(weight: Weight) -> None:
         (lambda images: plans(make_stream(images, sizes=Sizes(labels_per_class=5)), 1), "'a'"),
         (lambda _: Sizes(tasks=0), "Sizes.tasks must be at least 1, got 0"),
         (lambda _: MLPs(hidden_layers=(0, 2)), "hidden_layers"),
-        (lambda _: MLPs(activation="gelu"), "gelu"),
+        (lambda _: MLPs(activation="gelu"), "gelu"),  # type: ignore[arg-type]
         (lambda _: GlyphTasks(ways=[1]), "ways"),
         (lambda _: GlyphTasks(held_out=2), "held_out"),
         (lambda _: GlyphTasks(weight=-1), "weight must be at least 0, got -1"),

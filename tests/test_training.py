@@ -57,7 +57,7 @@ def test_fit_leaves_everything_it_names(finished: Finished) -> None:
         "metrics.csv",
     }
     names = ("theta.safetensors", "theta.md", "digits_curve.csv", "digits_curve.png")
-    for name in (*names, "before the rule"):
+    for name in (*names, "before the inner loop"):
         assert name in printed
     rows = metrics(folder)
     steps = [int(row["step"]) for row in rows if "train/meta_loss" in row]

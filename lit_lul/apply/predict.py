@@ -11,6 +11,7 @@ from lit_lul.data.image_datasets import ImageSource, load_images
 from lit_lul.devices import find_device
 from lit_lul.errors import InvalidInput
 from lit_lul.files.theta import load_rule
+from lit_lul.networks.mlp import Activation
 
 
 def predict(
@@ -20,7 +21,7 @@ def predict(
     images: ImageSource | None = None,
     data_root: str | None = None,
     hidden_units: list[int] = [128, 128, 128, 128],
-    activation: str = "relu",
+    activation: Activation = "relu",
     inner_steps: int = 100,
     batch_size: int = 128,
     seed: int = 0,

@@ -15,7 +15,7 @@ from lit_lul.files.atomic import replace_file
 from lit_lul.files.phi import save_phi
 from lit_lul.learners.learner import Learner
 from lit_lul.learners.rollout import check_unlabelled, rollout
-from lit_lul.networks.mlp import MLP
+from lit_lul.networks.mlp import MLP, Activation
 from lit_lul.networks.network import Params, RowNetwork, Statistics
 from lit_lul.trees import concatenate, first_tensor, tensors_of, to_device
 
@@ -57,7 +57,7 @@ def apply_rule(
     rule: Learner,
     x: Tensor,
     hidden_units: Sequence[int] = (128, 128, 128, 128),
-    activation: str = "relu",
+    activation: Activation = "relu",
     inner_steps: int = 100,
     batch_size: int = 128,
     seed: int = 0,
@@ -94,7 +94,7 @@ def apply_rule(
 
 
 def row_network(
-    rule: Learner, inputs: int, hidden_units: Sequence[int], activation: str = "relu"
+    rule: Learner, inputs: int, hidden_units: Sequence[int], activation: Activation = "relu"
 ) -> RowNetwork:
     """The network that a rule trains on rows where these hidden units are asked for.
 

@@ -72,9 +72,9 @@ def summarise(name: str, held_out: HeldOut, untrained: Curves, trained: Curves) 
     ]
     for probe, curve in trained.items():
         rows = {
-            "before the rule": (curve, 0),
+            "before the inner loop": (curve, 0),
             f"after {curve.steps[-1]} inner steps": (curve, -1),
-            "untrained rule": (untrained[probe], -1),
+            "initial θ": (untrained[probe], -1),
         }
         lines += [
             f"  {row:<24}{c.mean[i]:.1%} ± {c.standard_error[i]:.1%}  {probe}"

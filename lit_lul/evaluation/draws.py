@@ -40,7 +40,7 @@ class Draws:
     query_labels: Tensor
     """(T, K'), on the CPU."""
     seeds: list[int]
-    """Of the networks of every draw, and of the noise that they are trained with."""
+    """A seed per draw, for its network and the noise that it is trained with."""
 
     def __init__(
         self, data: HeldOutData, held_out: HeldOut, numbers: Sequence[int], like: Tensor

@@ -24,7 +24,7 @@ ZCA_FLOOR = 0.1
 DICTIONARY_ROWS = 2000
 HEBBIAN_STEPS, HEBBIAN_BATCH, HEBBIAN_RATE = 3000, 128, 0.05
 INVERSE_TEMPERATURE = 10.0
-"""Of the competition between units in `soft_hebb`; not tuned."""
+"""Inverse temperature of the competition between units in `soft_hebb`; not tuned."""
 
 Rows = NDArray[np.float32]
 Features = Callable[[Rows], Rows]
@@ -115,7 +115,7 @@ def dictionary(unlabelled: Rows, seed: int) -> Features:
 
 
 def random_trees(unlabelled: Rows, seed: int) -> Features:
-    """Which leaf of each of 100 random trees of depth 5 a row falls in, one-hot."""
+    """The leaf of each of 100 random trees of depth 5 that a row falls in, one-hot."""
     trees = RandomTreesEmbedding(TREES, max_depth=DEPTH, random_state=seed).fit(unlabelled)
     return lambda rows: trees.transform(rows).toarray().astype(np.float32)
 

@@ -20,7 +20,7 @@ GRID = 8
 
 
 def draw_curves(title: str, untrained: Curve, by_outer_step: Mapping[int, Curve]) -> Figure:
-    """A figure of accuracy against inner steps, a line per outer step and the untrained rule.
+    """A figure of accuracy against inner steps, a line per outer step and initial θ.
 
     Bands are ± one standard error.
     """
@@ -29,7 +29,7 @@ def draw_curves(title: str, untrained: Curve, by_outer_step: Mapping[int, Curve]
     last = max(1, *by_outer_step)
     for outer_step, curve in sorted(by_outer_step.items()):
         draw_line(axes, curve, colormaps["viridis"](outer_step / last), "-")
-    draw_line(axes, untrained, "0.4", "--", "untrained rule")
+    draw_line(axes, untrained, "0.4", "--", "initial θ")
     scale = ScalarMappable(Normalize(0, last), "viridis")
     figure.colorbar(scale, ax=axes, label="outer steps of meta-training")
     axes.set(

@@ -23,7 +23,7 @@ CHOICES_OF_C = (1.0, 10.0, 100.0, 1000.0)
 """Inverse penalties that cross-validation chooses from, for features of mean square norm 1."""
 FOLDS = 3
 TOLERANCE = 1e-3
-"""Of the cross-validated regression, which solves many of them."""
+"""Tolerance of the cross-validated regression, which solves many problems."""
 
 
 def ridge_of(objective: Objective) -> FewShotRidge:

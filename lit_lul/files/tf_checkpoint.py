@@ -1,10 +1,10 @@
-"""Reading TensorFlow checkpoints (version 2, of `tf.train.Saver`) without TensorFlow.
+"""The command `import`, and reading TensorFlow checkpoints (version 2) without TensorFlow.
 
-Such a checkpoint is a prefix of file names. `<prefix>.index` is a table of LevelDB's format: sorted
-keys in blocks, each key without what it shares with the one before it. Under the empty key it has a
-BundleHeaderProto, and under the name of each variable a BundleEntryProto, which says where in
-`<prefix>.data-<shard>-of-<shards>` the values are, as raw little-endian numbers. Everything read is
-checked against its CRC-32C.
+A checkpoint that `tf.train.Saver` wrote is a prefix of file names. `<prefix>.index` is a table of
+LevelDB's format: sorted keys in blocks, each key without what it shares with the one before it.
+Under the empty key it has a BundleHeaderProto, and under the name of each variable a
+BundleEntryProto, which says where in `<prefix>.data-<shard>-of-<shards>` the values are, as raw
+little-endian numbers. Everything read is checked against its CRC-32C.
 """
 
 import struct

@@ -8,14 +8,13 @@ from lit_lul.learners.gradient_descent import (
     MetaSGD,
     MetaSGDSettings,
 )
-from lit_lul.learners.learned_start import LearnedStart, StartSettings
+from lit_lul.learners.learned_start import LearnedStart, PrototypicalNetwork, StartSettings
 from lit_lul.learners.learner import LEARNERS, Batch, Learner, State, register
 from lit_lul.learners.local.prototypes import PrototypeRule, PrototypeSettings
 from lit_lul.learners.local.rule import LocalRule, LocalSettings
 from lit_lul.learners.local.terms import TERMS, Synapses, term
 from lit_lul.learners.lstm_optimizer import LSTMOptimizer, LSTMSettings
 from lit_lul.learners.metz import UnsupervisedUpdate, UpdateSettings
-from lit_lul.learners.prototypical import PrototypicalNetwork
 
 __all__ = [
     "ANIL",

@@ -1,4 +1,4 @@
-"""Learners whose θ holds the initial φ of one network.
+"""Learners whose θ holds the initial φ of one network; prototypical networks keep it.
 
 Shapes: T tasks, N_0 inputs, E outputs.
 """
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lit_lul.constraints import Checked, PositiveInt
 from lit_lul.errors import InvalidInput
-from lit_lul.learners.learner import Learner, State
+from lit_lul.learners.learner import Batch, Learner, State, register
 from lit_lul.networks.conv import ConvNet
 from lit_lul.networks.mlp import LinearHeadMLP
 from lit_lul.networks.network import Network
@@ -34,13 +34,13 @@ class StartSettings(Checked):
     inputs: PositiveInt = 196
     """N_0; 196 for images of 14 × 14."""
     image_channels: PositiveInt = 1
-    """Of a ConvNet: channels of the images, 1 if they are grey, 3 if in colour."""
+    """Channels of a ConvNet's images, 1 if they are grey, 3 if in colour."""
     channels: PositiveInt = 32
-    """Of a ConvNet: channels of every block."""
+    """Channels of every block of a ConvNet."""
     blocks: PositiveInt = 4
-    """Of a ConvNet: number of blocks."""
+    """Number of blocks of a ConvNet."""
     hidden_units: list[PositiveInt] = field(default_factory=lambda: [256, 128])
-    """Of a LinearHeadMLP: units of the hidden layers."""
+    """Units of the hidden layers of a LinearHeadMLP."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -101,3 +101,24 @@ class LearnedStart(Learner):
         """φ of tensors in the order of `tensors_of`."""
         given = iter(tensors)
         return map_tensors(lambda _: next(given), self._form)
+
+
+@register
+class PrototypicalNetwork(LearnedStart):
+    """A prototypical network (Snell et al. 2017): an embedding that needs no inner steps.
+
+    Its φ is θ, and the objective `Prototypes` classifies by its embedding. Inner steps change
+    nothing, so that unrolls of no steps are enough.
+
+    Args:
+        settings: the network; distances are measured between its `embedding_units`.
+    """
+
+    settings_class = StartSettings
+
+    def __init__(self, settings: StartSettings = StartSettings(embedding_units=64)) -> None:
+        super().__init__(settings)
+
+    def step(self, network: Network, state: State, batch: Batch) -> State:
+        """The same state."""
+        return state

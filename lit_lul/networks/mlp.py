@@ -7,14 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import pairwise
-from typing import Annotated, ClassVar, NotRequired, TypedDict
+from typing import Annotated, ClassVar, Literal, NotRequired, TypeAlias, TypedDict
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from lit_lul.constraints import Checked, Length, PositiveInt
-from lit_lul.errors import InvalidInput
 from lit_lul.networks.network import (
     Activations,
     Networks,
@@ -43,7 +42,10 @@ def identity(z: Tensor) -> Tensor:
     return z
 
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+Activation: TypeAlias = Literal[
+    "relu", "leaky_relu", "elu", "swish", "tanh", "sigmoid", "step", "identity"
+]
+ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
     "leaky_relu": F.leaky_relu,
     "elu": F.elu,
@@ -83,7 +85,7 @@ class MLP(Checked, RowNetwork):
 
     sizes: Annotated[tuple[PositiveInt, ...], Length(2)]
     """Units per layer, inputs first and embedding last: N_0, ..., N_L."""
-    activation: str = "relu"
+    activation: Activation = "relu"
     """One of `ACTIVATIONS`, used in every layer, the top one included."""
     batch_norm: bool = True
     """Whether layers are normalised; the paper's are."""
@@ -91,10 +93,6 @@ class MLP(Checked, RowNetwork):
     """What the embedding is; the paper's is the top layer (App. 17)."""
     linear_head: ClassVar[bool] = False
     """Whether the top layer is W x + b alone, without batch norm and nonlinearity."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_activation(self.activation)
 
     @property
     def inputs(self) -> int:  # type: ignore[override]  # a value derived from `sizes`
@@ -223,16 +221,6 @@ class LinearHeadMLP(MLP):
     linear_head = True
 
 
-def check_activation(name: str) -> None:
-    """Check that a nonlinearity exists.
-
-    Raises:
-        InvalidInput: when it does not.
-    """
-    if name not in ACTIVATIONS:
-        raise InvalidInput(f"activation must be one of {', '.join(ACTIVATIONS)}, got {name!r}")
-
-
 @dataclass(frozen=True)
 class MLPs(Checked, Networks):
     """MLPs with equal hidden widths; every depth and width is equally likely (section 4.2)."""
@@ -241,8 +229,8 @@ class MLPs(Checked, Networks):
     """Bounds on the hidden layers, both included; the embedding comes on top."""
     hidden_units: tuple[PositiveInt, PositiveInt] = (64, 512)
     """Bounds on the units of every hidden layer, both included."""
-    activation: str = "relu"
-    """Nonlinearity of all layers: relu, leaky_relu, elu, swish, tanh, sigmoid, step or identity."""
+    activation: Activation = "relu"
+    """Nonlinearity of all layers."""
     batch_norm: bool = True
     """Whether layers are normalised; the paper's are."""
     readout: Readout = Readout.TOP
@@ -252,7 +240,6 @@ class MLPs(Checked, Networks):
         super().__post_init__()
         check_order("hidden_layers", self.hidden_layers)
         check_order("hidden_units", self.hidden_units)
-        check_activation(self.activation)
 
     def at(self, quantile: float, inputs: int, outputs: int) -> MLP:
         """The MLP at a quantile of all MLPs sorted by the cost of an inner step."""
@@ -266,14 +253,10 @@ class LinearHeadMLPs(Checked, Networks):
 
     hidden_units: list[PositiveInt] = field(default_factory=lambda: [256, 128])
     """Units of every hidden layer; the linear head comes on top."""
-    activation: str = "relu"
-    """Nonlinearity of the hidden layers: relu, leaky_relu, elu, swish, tanh, sigmoid, ..."""
+    activation: Activation = "relu"
+    """Nonlinearity of the hidden layers."""
     batch_norm: bool = True
     """Whether hidden layers are normalised."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_activation(self.activation)
 
     def at(self, quantile: float, inputs: int, outputs: int) -> LinearHeadMLP:
         """The network, whatever the quantile."""

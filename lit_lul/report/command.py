@@ -11,14 +11,14 @@ from lit_lul.errors import InvalidInput
 
 COMMANDS = {
     "suite": ("lit_lul.report.suite", "rules and baselines on the datasets of the suite"),
-    "results": ("lit_lul.report.results", "curves of rules on held-out data, with baselines"),
+    "results": ("lit_lul.report.suite", "curves of rules on held-out data, with baselines"),
     "figures": ("studies.figures.command", "the figures of Metz et al. 2018, with checks"),
-    "prior": ("studies.prior.prior", "worlds of the synthetic prior beside real datasets"),
-    "few_shot": ("studies.few_shot.table", "few-shot learners and rules on test episodes"),
-    "adaptation": ("studies.few_shot.adaptation_command", "how learned starts adapt"),
+    "prior": ("studies.prior", "worlds of the synthetic prior beside real datasets"),
+    "few_shot": ("studies.few_shot.few_shot", "few-shot learners and rules on test episodes"),
+    "adaptation": ("studies.few_shot.few_shot", "how learned starts adapt"),
     "baselines": ("studies.baselines.baselines", "rules beside every baseline"),
-    "ablations": ("studies.ablations.ablations", "runs of a sweep over the parts of the rule"),
-    "optimizers": ("studies.optimizers.optimizers", "learned optimizers beside tuned ones"),
+    "ablations": ("studies.ablations", "runs of a sweep over the parts of the rule"),
+    "optimizers": ("studies.optimizers", "learned optimizers beside tuned ones"),
 }
 """Module and summary of every report; the function has the report's name."""
 CLONE = Path(__file__).parents[2]

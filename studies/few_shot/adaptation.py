@@ -4,7 +4,7 @@ Shapes: T episodes, R = 1 draw, n examples, N_l units of layer l.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,9 +13,9 @@ from lit_lul.learners.gradient_descent import MetaSGD
 from lit_lul.learners.learner import Learner
 from lit_lul.networks.network import Params
 from lit_lul.objectives.objective import Labelled
-from lit_lul.report.stored_rows import Row
+from lit_lul.report.rows import Row
 from lit_lul.trees import map_tensors
-from studies.few_shot.episodes import by_nearest_neighbour
+from studies.few_shot.methods import by_nearest_neighbour
 from studies.few_shot.runs import Run
 
 WITH_HEAD = "with the head"
@@ -81,33 +81,26 @@ def linear_cka(one: Tensor, other: Tensor) -> Tensor:
     return similarity
 
 
-@dataclass(frozen=True)
-class LayerRates:
-    """The learned rates of one layer."""
+class LayerRates(NamedTuple):
+    """The learned rates of one layer, as they are used."""
 
     name: str
     """Such as layer 1, weights."""
-    rates: Tensor
-    """All of them, (n,), as they are used."""
-
-    @property
-    def negative(self) -> float:
-        """Share below 0."""
-        return float((self.rates < 0).double().mean())
-
-    @property
-    def zero(self) -> float:
-        """Share that is 0."""
-        return float((self.rates == 0).double().mean())
+    mean: float
+    """Their mean."""
+    negative: float
+    """Share below 0."""
+    zero: float
+    """Share that is 0."""
 
 
 def rates_of(learner: Learner) -> list[LayerRates]:
-    """The rates of every layer's weights and biases; none for a learner without learned ones."""
+    """The rates of every layer's weights and biases; none for a learner without learned rates."""
     if not isinstance(learner, MetaSGD):
         return []
     found = []
     for name, rates in zip(learner.initial, learner.rates, strict=True):
         kind, _, layer = name.rpartition("_")
-        title = f"layer {int(layer) + 1}, {kind}"
-        found.append(LayerRates(title, rates.detach().flatten().cpu()))
+        shares = [float(part.double().mean()) for part in (rates, rates < 0, rates == 0)]
+        found.append(LayerRates(f"layer {int(layer) + 1}, {kind}", *shares))
     return sorted(found, key=lambda layer: layer.name)

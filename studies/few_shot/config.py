@@ -1,14 +1,11 @@
 """The configuration of the few-shot studies."""
 
-from argparse import ArgumentError
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-
-from jsonargparse import ArgumentParser
 
 from lit_lul.errors import InvalidInput
 from lit_lul.learners.learned_start import StartSettings
-from lit_lul.report.held_out_entries import read_values
+from lit_lul.report.study import parse, read_values
 from lit_lul.tasks.clusters import Clusters
 from lit_lul.tasks.source import Source
 
@@ -81,27 +78,19 @@ class StudyConfig:
         for name in ("episodes", "tuning_episodes"):
             count = getattr(self, name)
             if count < 1 or count % TOGETHER:
-                raise InvalidInput(f"{name} {count}: expected a multiple of {TOGETHER}")
+                raise InvalidInput(f"{name} must be a multiple of {TOGETHER}, got {count}")
 
     def describe(self) -> list[object]:
         """What all test episodes depend on, as JSON values."""
         return [self.queries, self.episodes, *self.shots]
 
 
-def load_config(config: Path, quick: bool) -> StudyConfig:
-    """Read the configuration of the studies; with few episodes and choices if `quick`.
+def load_studies(config: Path, quick: bool) -> StudyConfig:
+    """Read the configuration of the studies.
 
     Raises:
         InvalidInput: when the file is missing or a value is invalid.
     """
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_argument("--studies", type=StudyConfig, required=True)
-    try:
-        values = {"studies": read_values(config)}
-        studies: StudyConfig = parser.instantiate(parser.parse_object(values)).studies
-    except ArgumentError as error:
-        raise InvalidInput(f"{config}: {' '.join(str(error).split())}") from error
-    if quick:
-        few = Scratch(studies.scratch.rates[:2], studies.scratch.steps[:2])
-        return replace(studies, episodes=TOGETHER, tuning_episodes=TOGETHER, scratch=few)
+    values = read_values(config, {setting.name for setting in fields(StudyConfig)}, quick)
+    studies: StudyConfig = parse(config, StudyConfig, values, "studies")
     return studies

@@ -1,9 +1,9 @@
-"""The methods of the few-shot table, all measured on the same episodes.
+"""Test episodes, the same for every method, and the methods of the few-shot table.
 
-Shapes: T episodes, n rows, N_0 inputs, E features.
+Shapes: T episodes, R = 1 draw, K and K' support and query examples, n rows, N_0 inputs, E features.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 
 import torch
@@ -15,15 +15,64 @@ from lit_lul.learners.learned_start import StartSettings
 from lit_lul.learners.learner import Learner
 from lit_lul.objectives import CrossEntropy, FewShotRidge
 from lit_lul.objectives.objective import Labelled
-from lit_lul.report.stored_rows import DEVICE
+from lit_lul.report.rows import DEVICE
+from lit_lul.tasks.class_tasks import ClassTasks
 from lit_lul.tasks.clusters import Clusters
+from lit_lul.tasks.sizes import ProblemSizes
+from lit_lul.tasks.source import Seeds
 from lit_lul.trees import to_device
-from studies.few_shot.config import Scratch
-from studies.few_shot.episodes import Features, by_nearest_mean, features_of
+from studies.few_shot.config import TOGETHER, Scratch
 from studies.few_shot.runs import Run, adapted
 
+Features = Callable[[Tensor], Tensor]
+"""Features (n, E) of rows (n, N_0)."""
 Method = Callable[[Labelled], Tensor]
 """Accuracy (T,) of T episodes."""
+
+
+def episodes(
+    tasks: ClassTasks, shots: int, queries: int, count: int, seed: int
+) -> Iterator[Labelled]:
+    """Episodes of the source's first family, `TOGETHER` at a time.
+
+    Args:
+        tasks: the source, with the labels of its classes.
+        shots: labels per class.
+        queries: queries per class.
+        count: a multiple of `TOGETHER`.
+        seed: determines them.
+    """
+    sizes = ProblemSizes(TOGETHER, 1, shots, 1, queries_per_class=queries)
+    for number in range(count // TOGETHER):
+        seeds = Seeds([seed, shots, number, 1], [seed, shots, number, 2])
+        plan = tasks.plan(tasks.families[0], 1, sizes, seeds)
+        yield tasks.realise(plan, DEVICE)[1]
+
+
+def features_of(labelled: Labelled, features: Features) -> tuple[Tensor, Tensor]:
+    """Features of support (1, T, K, E) and query (1, T, K', E)."""
+    support, query = (
+        features(x.flatten(0, -2)).unflatten(0, x.shape[:-1])
+        for x in (labelled.support_x, labelled.query_x)
+    )
+    return support, query
+
+
+def by_nearest_mean(support_u: Tensor, query_u: Tensor, labelled: Labelled) -> Tensor:
+    """Accuracy (T,) of classifying queries by the nearest class mean of the support."""
+    y = labelled.support_y
+    means = y.mT @ support_u / y.sum(-2).unsqueeze(-1)
+    return _accuracy(torch.cdist(query_u, means).argmin(-1), labelled)
+
+
+def by_nearest_neighbour(support_u: Tensor, query_u: Tensor, labelled: Labelled) -> Tensor:
+    """Accuracy (T,) of giving every query the class of the nearest support example."""
+    nearest = torch.cdist(query_u, support_u).argmin(-1)
+    return _accuracy(labelled.support_y.argmax(-1).gather(-1, nearest), labelled)
+
+
+def _accuracy(guess: Tensor, labelled: Labelled) -> Tensor:
+    return (guess == labelled.query_y.argmax(-1)).double().mean((0, -1))
 
 
 def centroid(labelled: Labelled) -> Tensor:

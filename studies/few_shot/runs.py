@@ -1,25 +1,24 @@
 """Folders of runs of `fit`: the learner that a run ended with, and what its training used."""
 
-from argparse import ArgumentError
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from jsonargparse import ArgumentParser
 from omegaconf import OmegaConf
 
 from lit_lul.errors import InvalidInput
 from lit_lul.files.configs import load_config
 from lit_lul.files.hub import THETA
 from lit_lul.files.theta import load_learner
+from lit_lul.learners import PrototypicalNetwork
 from lit_lul.learners.learned_start import LearnedStart
 from lit_lul.learners.learner import Batch, Learner
-from lit_lul.learners.prototypical import PrototypicalNetwork
 from lit_lul.networks.network import Params
 from lit_lul.objectives import CrossEntropy, Prototypes
 from lit_lul.objectives.objective import Labelled, Objective
-from lit_lul.report.stored_rows import DEVICE
+from lit_lul.report.rows import DEVICE
+from lit_lul.report.study import parse
 from lit_lul.tasks.class_tasks import ClassTasks
 from lit_lul.tasks.schedules import Rounds, is_drawn
 from lit_lul.tasks.source import Source
@@ -83,18 +82,13 @@ def load_run(folder: Path, data_root: str | None) -> Run:
     sizes = data["sizes"]
     rounds = Rounds(**data.get("rounds", {})).before(values["trainer"]["max_steps"])
     episodes = rounds * sizes["cohorts"] * sizes["tasks"]
-    labels = sum(_labels(name, source, data_root) for name, source in data["sources"].items())
+    sources = parse(folder / "config.yaml", dict[str, Source], data["sources"], "sources")
+    labels = sum(_labels(name, source, data_root) for name, source in sources.items())
     return Run(learner.to(DEVICE), data["validation_steps"], labels, episodes)
 
 
-def _labels(name: str, settings: Any, data_root: str | None) -> int:
+def _labels(name: str, source: Source, data_root: str | None) -> int:
     """Labelled images of training of one source."""
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_argument("--source", type=Source, required=True)
-    try:
-        source = parser.instantiate(parser.parse_object({"source": settings})).source
-    except ArgumentError as error:
-        raise InvalidInput(f"{name}: {' '.join(str(error).split())}") from error
     if not is_drawn(source.weight) or getattr(source, "classes", "labels") != "labels":
         return 0
     training, _ = source.load(name, data_root)

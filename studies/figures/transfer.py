@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from lit_lul.evaluation.curve import Curve
 from lit_lul.evaluation.held_out import HeldOut
 from lit_lul.networks import MLPs
-from lit_lul.networks.mlp import ACTIVATIONS
+from lit_lul.networks.mlp import ACTIVATIONS, Activation
 from lit_lul.report.page import Check, difference, percent
 from lit_lul.report.plots import bars, lines
 from lit_lul.report.rows import Row
@@ -164,7 +164,7 @@ class Activations(Transfer):
         "swish are nearly as good as relu."
     )
 
-    activations: list[str] = field(default_factory=lambda: list(ACTIVATIONS))
+    activations: list[Activation] = field(default_factory=lambda: list(ACTIVATIONS))
     """Nonlinearities."""
 
     def networks(self) -> dict[str, MLPs]:
@@ -178,7 +178,7 @@ class Activations(Transfer):
         first = next(iter(found.values()))
         found[RANDOM] = {name: row.at_start() for name, row in first.items()}
         panels = {
-            title: {name: interval(of.get(name)) for name in self.activations}
+            title: {str(name): interval(of.get(name)) for name in self.activations}
             for title, of in found.items()
         }
         figure = bars(panels, "few-shot accuracy")

@@ -35,11 +35,11 @@ CODE = 32
 RATE = 1e-4
 LEVELS = 256
 SMALLEST_DEVIATION = 1 / (2 * LEVELS)
-"""Of an input; smaller ones would be within a level."""
+"""Smallest standard deviation of an input; smaller deviations would be within a level."""
 TAIL = -10.0
 """Below it the distribution function has an asymptotic series."""
 SMALLEST_DIFFERENCE = 1e-6
-"""Of logarithms of the distribution function, so that rounding leaves them apart."""
+"""Smallest difference of logarithms of the distribution function, for rounding."""
 
 
 class VAEParams(TypedDict):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 Readout = Literal["between", "lower", "upper", "semidefinite"]
-"""Which low-rank product of hidden states a plane reads: lowRR(h_v, h_u), (T, N_v, N_u); the
+"""The low-rank product of hidden states that a plane reads: lowRR(h_v, h_u), (T, N_v, N_u); the
 symmetric part of lowRR(h_v, h_v), (T, N_v, N_v), or of lowRR(h_u, h_u), (T, N_u, N_u); or
 lowRR(h_u, h_u) of one readout on both sides, (T, N_u, N_u)."""
 
@@ -41,7 +41,7 @@ class Plane:
     name: str
     """Its name in the settings; θ's merge weights and readouts follow the order of `PLANES`."""
     readout: Readout | None
-    """Which low-rank product it uses; None if it reads no hidden state."""
+    """The low-rank product that it reads; None if it reads no hidden state."""
     printed: bool
     """Whether it is in appendix G; the others are only in the released code."""
     compute: Callable[..., Tensor]

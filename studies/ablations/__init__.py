@@ -1,1 +1,0 @@
-"""Runs of ablations, and the paper's claims about them."""

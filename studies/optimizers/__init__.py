@@ -1,1 +1,0 @@
-"""Learned optimizers beside tuned ones."""

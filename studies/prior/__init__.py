@@ -1,1 +1,0 @@
-"""Worlds of the synthetic prior beside real datasets."""
