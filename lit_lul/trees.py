@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map, tree_map_only
 
 Tree: TypeAlias = Any
 """A tensor, a plain value, or a dict, tuple or list of trees."""
@@ -16,14 +17,7 @@ Tree: TypeAlias = Any
 
 def map_tensors(function: Callable[[Tensor], Tensor], tree: Tree) -> Tree:
     """The tree with `function` applied to every tensor; other leaves are kept."""
-    if isinstance(tree, Tensor):
-        return function(tree)
-    if isinstance(tree, dict):
-        return {name: map_tensors(function, part) for name, part in tree.items()}
-    if isinstance(tree, tuple | list):
-        parts = [map_tensors(function, part) for part in tree]
-        return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
-    return tree
+    return tree_map_only(Tensor, function, tree)
 
 
 def tensors_of(tree: Tree) -> Iterator[tuple[str, Tensor]]:
@@ -42,11 +36,6 @@ def first_tensor(tree: Tree) -> Tensor:
     return next(tensor for _, tensor in tensors_of(tree))
 
 
-def detach(tree: Tree) -> Tree:
-    """The tree with every tensor detached."""
-    return map_tensors(Tensor.detach, tree)
-
-
 def to_device(tree: Tree, device: torch.device) -> Tree:
     """The tree on a device.
 
@@ -63,10 +52,4 @@ def to_device(tree: Tree, device: torch.device) -> Tree:
 
 def concatenate(trees: list[Tree]) -> Tree:
     """Trees of the same structure joined into one along the task axis, the first."""
-    first = trees[0]
-    if isinstance(first, Tensor):
-        return torch.cat(trees)
-    if isinstance(first, dict):
-        return {name: concatenate([tree[name] for tree in trees]) for name in first}
-    parts = [concatenate(list(part)) for part in zip(*trees, strict=True)]
-    return type(first)(*parts) if hasattr(first, "_fields") else type(first)(parts)
+    return tree_map(lambda *parts: torch.cat(parts), *trees)

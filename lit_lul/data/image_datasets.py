@@ -61,16 +61,12 @@ def read_class_list(name_or_path: str, folder: Path | None) -> list[str]:
 
 
 _DECODER = 1
-_CHOICES = {"classes", "leave_out", "held_out"}
+_CHOICES = {"leave_out", "held_out"}
 
 
 @dataclass(frozen=True)
 class ImageSource(Checked):
-    """One split of a labelled image dataset, with the classes to load and the image size.
-
-    Raises:
-        InvalidInput: `held_out` is set without `leave_out`.
-    """
+    """One split of a labelled image dataset, with the classes to load and the image size."""
 
     dataset: str
     """Dataset: a Hugging Face hub id, such as uoft-cs/cifar10, or a local folder."""
@@ -84,8 +80,6 @@ class ImageSource(Checked):
     """Height and width that images are resized to, in pixels."""
     grey: bool = False
     """Whether images are converted to one grey channel instead of three of colour."""
-    classes: list[str] | None = None
-    """Names of the classes to load; null for all."""
     leave_out: str | None = None
     """Classes not to load: a shipped list (tiny-imagenet), or a JSON file {"heldout": [names]}."""
     held_out: bool = False
@@ -137,20 +131,14 @@ def load_images(source: ImageSource, data_root: str | None = None) -> ImageSet:
 
 
 def _kept(source: ImageSource, names: list[str], sizes: list[int], out: list[str]) -> list[int]:
-    there = [name for name, size in zip(names, sizes, strict=True) if size]
-    asked = there if source.classes is None else source.classes
-    if source.leave_out in shipped_lists():
-        if not set(out) & set(names):
-            raise InvalidInput(
-                f"leave_out {source.leave_out!r}: {source} has none of its classes (such as"
-                f" {out[0]!r}); it has classes such as {names[:9]}"
-            )
-        out = [name for name in out if name in names]
-    for setting, wanted, known in (("leave_out", out, names), ("classes", asked, there)):
-        if lacking := [name for name in wanted if name not in known]:
-            found = f"it has classes such as {known[:9]}"
-            raise InvalidInput(f"{setting}: {source} has no class {lacking[0]!r}; {found}")
-    kept = [i for i, name in enumerate(names) if name in asked and (name in out) == source.held_out]
+    lacking = [name for name in out if name not in names]
+    if lacking and (lacking == out or source.leave_out not in shipped_lists()):
+        raise InvalidInput(
+            f"leave_out {source.leave_out!r}: {source} has no class {lacking[0]!r}; it has classes"
+            f" such as {names[:9]}"
+        )
+    there = [(i, name) for i, name in enumerate(names) if sizes[i]]
+    kept = [i for i, name in there if (name in out) == source.held_out]
     if not kept:
         raise InvalidInput(f"{source}: no class with images is left to load")
     return kept
