@@ -42,11 +42,6 @@ def first_tensor(tree: Tree) -> Tensor:
     return next(tensor for _, tensor in tensors_of(tree))
 
 
-def detach(tree: Tree) -> Tree:
-    """The tree with every tensor detached."""
-    return map_tensors(Tensor.detach, tree)
-
-
 def to_device(tree: Tree, device: torch.device) -> Tree:
     """The tree on a device.
 

@@ -59,12 +59,11 @@ def source(
     dataset: str = NAME,
     split: str = "train",
     side: int = 2,
-    classes: list[str] | None = None,
     leave_out: str | None = None,
     held_out: bool = False,
 ) -> ImageSource:
     """A source with the columns of `write`."""
-    return ImageSource(dataset, split, "img", "label", side, False, classes, leave_out, held_out)
+    return ImageSource(dataset, split, "img", "label", side, False, leave_out, held_out)
 
 
 def write_class_list(folder: Path, *names: str) -> str:

@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from lit_lul.data import glyphs
-from lit_lul.data.fonts import PLAIN, Face
-from lit_lul.data.glyphs import characters_in, load_glyphs
+from lit_lul.data.glyphs import Face, Style, characters_in, load_glyphs
 from lit_lul.data.image_set import ImageSet
 from lit_lul.errors import InvalidInput
 
@@ -104,7 +103,7 @@ def test_missing_fonts_are_an_error() -> None:
 @pytest.mark.parametrize("side", [14, 28])
 def test_ink_is_bright_centred_and_has_a_margin(face: Face, side: int) -> None:
     margin = side // 14
-    picture = face.draw("H", PLAIN, side)
+    picture = face.draw("H", Style(), side)
     assert picture.shape == (side, side)
     assert picture.max() == 255
     rows, columns = picture.any(1).nonzero(), picture.any(0).nonzero()
@@ -115,18 +114,18 @@ def test_ink_is_bright_centred_and_has_a_margin(face: Face, side: int) -> None:
 
 
 def test_styles_deform_as_they_say(face: Face) -> None:
-    plain = face.draw("l", PLAIN, 28)
+    plain = face.draw("l", Style(), 28)
 
     def centre(rows: torch.Tensor) -> float:
         return float((rows.float().sum(0) @ torch.arange(28.0)) / rows.sum())
 
-    slanted = face.draw("l", PLAIN._replace(shear=0.3), 28)
+    slanted = face.draw("l", Style(shear=0.3), 28)
     assert centre(slanted[:14]) > centre(slanted[14:]) + 2
     assert abs(centre(plain[:14]) - centre(plain[14:])) < 0.5
-    slanted_left = face.draw("l", PLAIN._replace(shear=-0.3), 28)
+    slanted_left = face.draw("l", Style(shear=-0.3), 28)
     assert centre(slanted_left[:14]) < centre(slanted_left[14:]) - 2
-    assert face.draw("l", PLAIN._replace(stroke=1.5), 28).sum() > 1.2 * plain.sum()
-    assert face.draw("l", PLAIN._replace(stretch=2.0), 28).sum() > 1.5 * plain.sum()
+    assert face.draw("l", Style(stroke=1.5), 28).sum() > 1.2 * plain.sum()
+    assert face.draw("l", Style(stretch=2.0), 28).sum() > 1.5 * plain.sum()
 
 
 def test_missing_and_blank_characters_have_no_ink(face: Face) -> None:
@@ -134,4 +133,4 @@ def test_missing_and_blank_characters_have_no_ink(face: Face) -> None:
     assert not face.has_ink(" ")
     assert not face.has_ink("\N{CJK UNIFIED IDEOGRAPH-4E00}")
     with pytest.raises(ValueError, match="no ink"):
-        face.draw(" ", PLAIN, SIDE)
+        face.draw(" ", Style(), SIDE)

@@ -10,7 +10,6 @@ LINES = {"lit_lul": 14_000, "studies": 3_300}
 SMALL = 60
 """Lines below which a module with a single importer needs a reason."""
 ALLOWED = {
-    "lit_lul.objectives.prototypes": "an objective, each has a module",
     "lit_lul.training.schedules": "configurations name its class",
 }
 """Small modules with a single importer, each with its reason."""

@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,14 +24,11 @@ _UNUSABLE = (SafetensorError, OSError, ValueError)
 def cache_dir() -> Path:
     """The cache directory, which may not exist yet.
 
-    $LIT_LUL_CACHE if set, else $XDG_CACHE_HOME/lit_lul, else the platform's directory for user
-    caches (~/.cache/lit_lul on Linux).
+    $LIT_LUL_CACHE if set, else the platform's directory for user caches ($XDG_CACHE_HOME/lit_lul
+    or ~/.cache/lit_lul on Linux).
     """
-    if own := os.environ.get("LIT_LUL_CACHE"):
-        return Path(own)
-    if xdg := os.environ.get("XDG_CACHE_HOME"):
-        return Path(xdg, "lit_lul")
-    return user_cache_path("lit_lul", appauthor=False)
+    own = os.environ.get("LIT_LUL_CACHE")
+    return Path(own) if own else user_cache_path("lit_lul", appauthor=False)
 
 
 def cached_tensors(
@@ -53,7 +50,6 @@ def cached_tensors(
         build: makes the tensors (any shapes and dtypes, on the CPU, not sharing memory).
 
     Raises:
-        TypeError: `key` is not serialisable as JSON.
         InvalidInput: the file or its lock cannot be written.
     """
     key_json = json.dumps(key, sort_keys=True, separators=(",", ":"))
@@ -74,6 +70,17 @@ def cached_tensors(
         with replace_file(path) as temporary:
             save_file(tensors, temporary, {"key": key_json, "sha256": _checksum(tensors)})
     return tensors
+
+
+def names_to_tensor(names: Sequence[str]) -> Tensor:
+    """Strings as a tensor of bytes, for a cached file."""
+    return torch.tensor([*json.dumps(names).encode()], dtype=torch.uint8)
+
+
+def names_of_tensor(packed: Tensor) -> list[str]:
+    """The strings of `names_to_tensor`."""
+    names: list[str] = json.loads(bytes(packed.tolist()))
+    return names
 
 
 @contextmanager

@@ -33,12 +33,12 @@ def fingerprint(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def load_split(dataset: str, split: str, data_root: str | None) -> Any:
-    """A split of the dataset, as a `datasets.Dataset`, from its folder or else from the hub.
+def load_columns(dataset: str, split: str, columns: set[str], data_root: str | None) -> Any:
+    """Columns of a split, as a `datasets.Dataset`, from the dataset's folder or else from the hub.
 
     Raises:
-        InvalidInput: the dataset or its split cannot be loaded, or the `datasets` library is
-            missing.
+        InvalidInput: the dataset, its split or a column cannot be loaded, or the `datasets` library
+            is missing.
     """
     try:
         import datasets
@@ -47,7 +47,7 @@ def load_split(dataset: str, split: str, data_root: str | None) -> Any:
         raise InvalidInput(f"dataset {dataset!r}: {missing}") from error
     folder = find_folder(dataset, data_root)
     try:
-        return datasets.load_dataset(str(folder or dataset), split=split)
+        rows = datasets.load_dataset(str(folder or dataset), split=split)
     except Exception as error:  # the library's readers raise many types
         places = " or ".join(map(str, _places(dataset, data_root)))
         copy = f"connect to the network, or copy it to {places} or into ${ROOT_VARIABLE}"
@@ -55,6 +55,13 @@ def load_split(dataset: str, split: str, data_root: str | None) -> Any:
         raise InvalidInput(
             f"cannot load dataset {dataset!r}, split {split!r}, from {where}: {reason_of(error)}"
         ) from error
+    for column in sorted(columns):
+        if column not in rows.column_names:
+            raise InvalidInput(
+                f"dataset {dataset!r}, split {split!r}: no column {column!r}; it has"
+                f" {rows.column_names}"
+            )
+    return rows.select_columns(sorted(columns))
 
 
 def reason_of(error: Exception) -> str:

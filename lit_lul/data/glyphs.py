@@ -12,17 +12,19 @@ from collections.abc import Sequence
 from functools import reduce
 from pathlib import Path
 from string import ascii_letters, digits
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import matplotlib
+import numpy as np
 import torch
+from matplotlib.ft2font import FT2Font
+from PIL import Image, ImageDraw, ImageFont
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 from torch.quasirandom import SobolEngine
 
 from lit_lul.data.cache import cached_tensors
-from lit_lul.data.fonts import PLAIN, Face, Style
 from lit_lul.data.image_set import ImageSet
 from lit_lul.errors import InvalidInput
 
@@ -31,6 +33,76 @@ _CLASS_CATEGORIES = {"Lu", "Ll", "Lt", "Lo", "Sm", "Sc", "So"}
 _IMAGES_PER_CHARACTER = 48
 _SIMILAR = 0.925
 _COMPARED_SIDE = 14
+_EM = 64
+_ROOM = 4
+_CANVAS = 112
+_INK = _CANVAS * 12 // 14
+
+
+class Style(NamedTuple):
+    """A mild deformation of a character; none by default."""
+
+    stroke: float = 0.0
+    """How far the outline is moved outwards, in 64ths of the em square."""
+    stretch: float = 1.0
+    """The factor on the width, before the image is scaled to fit."""
+    shear: float = 0.0
+    """The slant to the right, as the horizontal shift per unit of height."""
+
+
+class Face:
+    """One TrueType face: its file and the characters it has."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the font file `path`; raise OSError or RuntimeError if it is not a font."""
+        self.path = path
+        self.characters = frozenset(map(chr, FT2Font(path).get_charmap()))
+        self._font = ImageFont.truetype(path, _EM, layout_engine=ImageFont.Layout.BASIC)
+
+    def has_ink(self, character: str) -> bool:
+        """Whether the face has `character`, and its image is not blank."""
+        return character in self.characters and self._font.getmask(character).getbbox() is not None
+
+    def draw(self, character: str, style: Style, side: int) -> Tensor:
+        """An image of `character`: uint8, (side, side), ink 255 on 0.
+
+        The character is cropped to its ink, scaled so that the longer side leaves a margin of one
+        pixel in 14, centred, and averaged down from 112×112 pixels.
+
+        Raises:
+            ValueError: the image of `character` is blank.
+        """
+        left, top, right, bottom = self._font.getbbox(character, stroke_width=style.stroke)
+        height = int(bottom - top) + 2 * _ROOM
+        width = int(right - left + abs(style.shear) * height) + 2 * _ROOM
+        ink = Image.new("L", (width, height))
+        ImageDraw.Draw(ink).text(
+            (_ROOM - int(left), _ROOM - int(top)),
+            character,
+            fill=255,
+            font=self._font,
+            stroke_width=style.stroke,
+        )
+        if style.shear:
+            offset = -style.shear * height if style.shear > 0 else 0.0
+            ink = ink.transform(
+                ink.size,
+                Image.Transform.AFFINE,
+                (1, style.shear, offset, 0, 1, 0),
+                Image.Resampling.BILINEAR,
+            )
+        box = ink.getbbox()
+        if box is None:
+            raise ValueError(f"{self.path.name} has no ink for {character!r}")
+        ink_width, ink_height = (box[2] - box[0]) * style.stretch, box[3] - box[1]
+        scale = _INK / max(ink_width, ink_height)
+        size = max(1, round(ink_width * scale)), max(1, round(ink_height * scale))
+        canvas = Image.new("L", (_CANVAS, _CANVAS))
+        canvas.paste(
+            ink.resize(size, Image.Resampling.BILINEAR, box),
+            ((_CANVAS - size[0]) // 2, (_CANVAS - size[1]) // 2),
+        )
+        return torch.from_numpy(np.array(canvas.resize((side, side), Image.Resampling.BOX)))
 
 
 def load_glyphs(side: int) -> ImageSet:
@@ -52,11 +124,10 @@ def load_glyphs(side: int) -> ImageSet:
     a different stroke, stretch and shear for each image. `class_names` are the characters.
 
     Args:
-        side: the images' height and width, in pixels.
+        side: the images' height and width in pixels, 4 or more.
 
     Raises:
-        InvalidInput: `side` is less than 4, or the cache cannot be written.
-        OSError: the fonts are missing or unreadable.
+        InvalidInput: `side` is less, or the cache cannot be written.
     """
     if side < 4:
         raise InvalidInput(f"glyphs side {side}: must be at least 4 pixels")
@@ -64,14 +135,14 @@ def load_glyphs(side: int) -> ImageSet:
     fonts = hashlib.sha256()
     for path in core + extra:
         fonts.update(path.name.encode() + path.read_bytes())
-    key = {"renderer": _RENDERER, "fonts": fonts.hexdigest()}
+    key = {"side": side, "renderer": _RENDERER, "fonts": fonts.hexdigest()}
 
     def render() -> dict[str, Tensor]:
         faces = [Face(path) for path in core]
-        classes = cached_tensors("glyph_classes", key, lambda: _classes(faces))
-        return _render(classes["code_points"], faces, [Face(path) for path in extra], side)
+        characters = _distinct(_candidates(faces), faces)
+        return _render(characters, faces, [Face(path) for path in extra], side)
 
-    tensors = cached_tensors("glyphs", {"side": side, **key}, render)
+    tensors = cached_tensors("glyphs", key, render)
     names = tuple(map(chr, tensors["code_points"].tolist()))
     start = torch.arange(len(names) + 1) * _IMAGES_PER_CHARACTER
     return ImageSet(tensors["images"], start, names)
@@ -101,14 +172,8 @@ def _font_files(pattern: str) -> list[Path]:
     return files
 
 
-def _classes(core: Sequence[Face]) -> dict[str, Tensor]:
-    """The code points of the classes, which are the same for every side."""
-    characters = _distinct(_candidates(core), core)
-    return {"code_points": torch.tensor([ord(character) for character in characters])}
-
-
 def _render(
-    code_points: Tensor, core: Sequence[Face], extra: Sequence[Face], side: int
+    characters: Sequence[str], core: Sequence[Face], extra: Sequence[Face], side: int
 ) -> dict[str, Tensor]:
     spread = SobolEngine(3).draw(_IMAGES_PER_CHARACTER).tolist()
     styles = [
@@ -116,7 +181,6 @@ def _render(
         for u, v, w in spread
     ]
     images = []
-    characters = list(map(chr, code_points.tolist()))
     bar = track(characters, "Rendering glyphs", transient=True, console=Console(stderr=True))
     for character in bar:
         faces = [*core, *(face for face in extra if face.has_ink(character))]
@@ -124,6 +188,7 @@ def _render(
             faces[index * len(faces) // len(styles)].draw(character, style, side)
             for index, style in enumerate(styles)
         ]
+    code_points = torch.tensor([ord(character) for character in characters])
     return {"images": torch.stack(images).unsqueeze(1), "code_points": code_points}
 
 
@@ -145,11 +210,11 @@ def _may_be_class(character: str) -> bool:
 
 def _distinct(characters: Sequence[str], core: Sequence[Face]) -> list[str]:
     compared = [*digits, *characters]
-    means = [
-        torch.stack([face.draw(c, PLAIN, _COMPARED_SIDE) for face in core]).float().mean(0).ravel()
-        for c in compared
+    drawn = [
+        torch.stack([face.draw(c, Style(), _COMPARED_SIDE) for face in core]) for c in compared
     ]
-    alike = torch.corrcoef(torch.stack(means)) >= _SIMILAR
+    means = torch.stack([images.float().mean(0).ravel() for images in drawn])
+    alike = torch.corrcoef(means) >= _SIMILAR
     kept = list(range(len(digits)))
     for index in range(len(digits), len(compared)):
         if not alike[index, kept].any():

@@ -14,8 +14,8 @@ from rich.progress import track
 from torch import Tensor
 
 from lit_lul.constraints import Checked, PositiveInt
-from lit_lul.data.cache import cached_tensors
-from lit_lul.data.datasets_access import find_folder, fingerprint, load_split, reason_of
+from lit_lul.data.cache import cached_tensors, names_of_tensor, names_to_tensor
+from lit_lul.data.datasets_access import find_folder, fingerprint, load_columns, reason_of
 from lit_lul.data.image_set import ImageSet
 from lit_lul.errors import InvalidInput
 
@@ -34,10 +34,8 @@ def shipped_lists() -> list[str]:
 def read_class_list(name_or_path: str, folder: Path | None) -> list[str]:
     """The class names of a shipped list, or of a JSON file of the form {"heldout": [names]}.
 
-    Args:
-        name_or_path: one of `shipped_lists()`, or the path of a file, relative to `folder` or else
-            to the working directory.
-        folder: the folder of the dataset; None where it has none.
+    A path is relative to `folder`, that of the dataset if it has one, or else to the working
+    directory.
 
     Raises:
         InvalidInput: there is neither such a list nor such a file, or the file's form is invalid.
@@ -49,35 +47,26 @@ def read_class_list(name_or_path: str, folder: Path | None) -> list[str]:
         path = inside if inside.is_file() else Path(name_or_path)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise _no_list(name_or_path, str(error)) from error
-    except ValueError as error:
-        raise _no_list(name_or_path, f"{path}: {error}") from error
+        reason = f"found {content!r:.60}"
+    except (OSError, ValueError) as error:
+        content, reason = None, str(error)
     names = content.get("heldout") if isinstance(content, dict) else None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise _no_list(name_or_path, f"{path}: found {content!r:.60}")
+        raise InvalidInput(
+            f"leave_out {name_or_path!r}: must be a list shipped with lit_lul"
+            f' ({", ".join(shipped_lists())}) or a JSON file {{"heldout": [class names]}}, in the'
+            f" dataset's folder or a path ({path}: {reason})"
+        )
     return names
 
 
-def _no_list(name_or_path: str, reason: str) -> InvalidInput:
-    return InvalidInput(
-        f"leave_out {name_or_path!r}: must be a list shipped with lit_lul"
-        f' ({", ".join(shipped_lists())}) or a JSON file {{"heldout": [class names]}}, in the'
-        f" dataset's folder or a path ({reason})"
-    )
-
-
 _DECODER = 1
-_CHOICES = {"classes", "leave_out", "held_out"}
+_CHOICES = {"leave_out", "held_out"}
 
 
 @dataclass(frozen=True)
 class ImageSource(Checked):
-    """One split of a labelled image dataset, with the classes to load and the image size.
-
-    Raises:
-        InvalidInput: `held_out` is set without `leave_out`.
-    """
+    """One split of a labelled image dataset, with the classes to load and the image size."""
 
     dataset: str
     """Dataset: a Hugging Face hub id, such as uoft-cs/cifar10, or a local folder."""
@@ -91,8 +80,6 @@ class ImageSource(Checked):
     """Height and width that images are resized to, in pixels."""
     grey: bool = False
     """Whether images are converted to one grey channel instead of three of colour."""
-    classes: list[str] | None = None
-    """Names of the classes to load; null for all."""
     leave_out: str | None = None
     """Classes not to load: a shipped list (tiny-imagenet), or a JSON file {"heldout": [names]}."""
     held_out: bool = False
@@ -112,32 +99,20 @@ def load_images(source: ImageSource, data_root: str | None = None) -> ImageSet:
 
     The dataset is the folder `<root>/<source.dataset>`, where root is `data_root` or else
     $LIT_LUL_DATA, or else the folder `source.dataset`, or else it is on the Hugging Face hub. A
-    folder must have a form that `datasets.load_dataset` reads: parquet files, or images as
-    split/class/file.
+    folder has a form that `datasets.load_dataset` reads: parquet files, or split/class/file.
 
     Images lose their alpha channel, become RGB or grey, are cropped to their centre square and
     resized by area averaging. Classes are in the dataset's order, or sorted where the column holds
     plain integers or strings; classes without images in the split are dropped.
 
-    `source.leave_out` names a list shipped with the package, or a file in the dataset's folder or
-    relative to the working directory. Every class in a file must be a class of the
-    dataset. Of a shipped list at least one must be, so that a subset of the dataset can be used.
+    Every class in a file of `source.leave_out` must be a class of the dataset. At least one of a
+    shipped list must be, so that a subset of the dataset can be used.
 
-    One cached file serves all choices of classes. Its key is the dataset's name and, for a folder,
-    the paths and sizes of its files, except hidden files. So the root may move, but a change on the
-    hub, or one that keeps all sizes, is noticed only after the cache is emptied.
-
-    Args:
-        source: the dataset and what is loaded of it.
-        data_root: a folder of datasets under their hub names.
-
-    Returns:
-        The images, uint8, of the classes that are kept.
+    One cached file serves all choices of classes. Its key has the paths and sizes of a folder's
+    files, so a change on the hub, or one that keeps all sizes, needs an empty cache.
 
     Raises:
-        InvalidInput: the dataset, its split, a column, a class or the list of classes is missing; a
-            file, image or label is invalid; no class is left; the `datasets` library is missing; or
-            the cache cannot be written.
+        InvalidInput: the dataset or a class cannot be found or read, or no class is left.
     """
     folder = find_folder(source.dataset, data_root)
     left_out = read_class_list(source.leave_out, folder) if source.leave_out else []
@@ -145,7 +120,7 @@ def load_images(source: ImageSource, data_root: str | None = None) -> ImageSet:
     key |= {"files": folder and fingerprint(folder), "decoder": _DECODER}
     file = f"images-{Path(source.dataset).name}"
     tensors = cached_tensors(file, key, lambda: _build(source, data_root))
-    names: list[str] = json.loads(bytes(tensors["class_names"].tolist()))
+    names = names_of_tensor(tensors["class_names"])
     start = tensors["class_start"]
     kept = _kept(source, names, start.diff().tolist(), left_out)
     return ImageSet(
@@ -156,20 +131,14 @@ def load_images(source: ImageSource, data_root: str | None = None) -> ImageSet:
 
 
 def _kept(source: ImageSource, names: list[str], sizes: list[int], out: list[str]) -> list[int]:
-    there = [name for name, size in zip(names, sizes, strict=True) if size]
-    asked = there if source.classes is None else source.classes
-    if source.leave_out in shipped_lists():
-        if not set(out) & set(names):
-            raise InvalidInput(
-                f"leave_out {source.leave_out!r}: {source} has none of its classes (such as"
-                f" {out[0]!r}); it has classes such as {names[:9]}"
-            )
-        out = [name for name in out if name in names]
-    for setting, wanted, known in (("leave_out", out, names), ("classes", asked, there)):
-        if lacking := [name for name in wanted if name not in known]:
-            found = f"it has classes such as {known[:9]}"
-            raise InvalidInput(f"{setting}: {source} has no class {lacking[0]!r}; {found}")
-    kept = [i for i, name in enumerate(names) if name in asked and (name in out) == source.held_out]
+    lacking = [name for name in out if name not in names]
+    if lacking and (lacking == out or source.leave_out not in shipped_lists()):
+        raise InvalidInput(
+            f"leave_out {source.leave_out!r}: {source} has no class {lacking[0]!r}; it has classes"
+            f" such as {names[:9]}"
+        )
+    there = [(i, name) for i, name in enumerate(names) if sizes[i]]
+    kept = [i for i, name in there if (name in out) == source.held_out]
     if not kept:
         raise InvalidInput(f"{source}: no class with images is left to load")
     return kept
@@ -192,20 +161,18 @@ def _build(source: ImageSource, data_root: str | None) -> dict[str, Tensor]:
     return {
         "images": torch.from_numpy(images),
         "class_start": torch.from_numpy(np.cumsum([0, *np.bincount(labels, minlength=len(names))])),
-        "class_names": torch.tensor([*json.dumps(names).encode()], dtype=torch.uint8),
+        "class_names": names_to_tensor(names),
     }
 
 
 def _open(source: ImageSource, data_root: str | None) -> Any:
-    rows = load_split(source.dataset, source.split, data_root)
-    for column in (source.image_column, source.label_column):
-        if column not in rows.features:
-            raise InvalidInput(f"{source}: no column {column!r}; it has {rows.column_names}")
+    columns = {source.image_column, source.label_column}
+    rows = load_columns(source.dataset, source.split, columns, data_root)
     if type(found := rows.features[source.image_column]).__name__ != "Image":
         raise InvalidInput(
             f"{source}: column {source.image_column!r} must hold images, but holds {found}"
         )
-    return rows.select_columns([source.image_column, source.label_column])
+    return rows
 
 
 def _labels(source: ImageSource, rows: Any) -> tuple[list[str], NDArray[np.int64]]:

@@ -7,17 +7,14 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Labelled images of one size, sorted by class.
-
-    Attributes:
-        images: uint8, (n, channels, side, side), values 0 to 255.
-        class_start: int64, (n_classes + 1,); class c's rows are class_start[c]:class_start[c + 1].
-        class_names: one name per class.
-    """
+    """Labelled images of one size, sorted by class."""
 
     images: Tensor
+    """uint8, (n, channels, side, side), values 0 to 255."""
     class_start: Tensor
+    """int64, (n_classes + 1,); class c's rows are class_start[c]:class_start[c + 1]."""
     class_names: tuple[str, ...]
+    """One name per class."""
 
     @property
     def n_classes(self) -> int:

@@ -6,7 +6,6 @@ does not say how it tokenized. Here a text is lower-cased and its line breaks "<
 spaces; a word is a run of letters and digits, which apostrophes may join ("don't" is one word).
 """
 
-import json
 import re
 from collections import Counter
 from dataclasses import asdict, dataclass
@@ -17,8 +16,8 @@ import torch
 from torch import Tensor
 
 from lit_lul.constraints import Checked, PositiveInt
-from lit_lul.data.cache import cached_tensors
-from lit_lul.data.datasets_access import find_folder, fingerprint, load_split
+from lit_lul.data.cache import cached_tensors, names_of_tensor, names_to_tensor
+from lit_lul.data.datasets_access import find_folder, fingerprint, load_columns
 from lit_lul.errors import InvalidInput
 
 _ENCODING = 1
@@ -43,18 +42,14 @@ class TextSource(Checked):
 
 @dataclass(frozen=True, eq=False)
 class WordBags:
-    """Labelled texts, each as the set of words in it.
-
-    Attributes:
-        x: uint8, (n, words + 3); 1 where the text contains the column's word or token, else 0.
-        labels: int64, (n,), the dataset's own.
-        vocabulary: one entry per column: "<unknown>", "<start>", "<end>", then the words, most
-            frequent first.
-    """
+    """Labelled texts, each as the set of words in it."""
 
     x: Tensor
+    """uint8, (n, words + 3); 1 where the text contains the column's word or token, else 0."""
     labels: Tensor
+    """int64, (n,), the dataset's own."""
     vocabulary: tuple[str, ...]
+    """"<unknown>", "<start>", "<end>", then the words, most frequent first."""
 
 
 def load_word_bags(source: TextSource, split: str, data_root: str | None = None) -> WordBags:
@@ -64,38 +59,29 @@ def load_word_bags(source: TextSource, split: str, data_root: str | None = None)
     frequent words, ties in the order of their code points. A text contains "<unknown>" where one of
     its words is not in the vocabulary, and "<start>" and "<end>" where it has any word.
 
-    The dataset is the folder `<root>/<source.dataset>`, where root is `data_root` or else
-    $LIT_LUL_DATA; or else the folder `source.dataset`; or else it is on the Hugging Face hub. The
-    cache's key is its name and, for a folder, the paths and sizes of its files.
-
     Args:
         source: the dataset, its columns and the size of the vocabulary.
         split: one of the dataset's splits.
         data_root: a folder of datasets under their hub names.
 
     Raises:
-        InvalidInput: the dataset, the split, the split "train" or a column is missing or cannot be
-            read; a text is not a string or a label not an integer; the training split has too few
-            words; the `datasets` library is missing; or the cache cannot be written.
+        InvalidInput: the split or the split "train" cannot be read, a value is not of its column's
+            type, or the training split has too few words.
     """
     folder = find_folder(source.dataset, data_root)
     files = folder and fingerprint(folder)
-    key = {**asdict(source), "files": files, "encoding": _ENCODING}
-    tensors = cached_tensors(
-        "text", {"split": split, **key}, lambda: _build(source, split, data_root, key)
-    )
-    vocabulary = json.loads(bytes(tensors["vocabulary"].tolist()))
-    return WordBags(tensors["x"], tensors["labels"], tuple(vocabulary))
+    key = {"split": split, **asdict(source), "files": files, "encoding": _ENCODING}
+    tensors = cached_tensors("text", key, lambda: _build(source, split, data_root))
+    vocabulary = tuple(names_of_tensor(tensors["vocabulary"]))
+    return WordBags(tensors["x"], tensors["labels"], vocabulary)
 
 
-def _build(
-    source: TextSource, split: str, data_root: str | None, key: dict[str, object]
-) -> dict[str, Tensor]:
-    rows = load_split(source.dataset, split, data_root)
+def _build(source: TextSource, split: str, data_root: str | None) -> dict[str, Tensor]:
+    read = {source.text_column, source.label_column}
+    rows = load_columns(source.dataset, split, read, data_root)
     texts = _column(rows, source, source.text_column, str)
     labels = _column(rows, source, source.label_column, int)
-    words = cached_tensors("vocabulary", key, lambda: _count(source, data_root))["words"]
-    vocabulary = [*_SPECIAL, *json.loads(bytes(words.tolist()))]
+    vocabulary = [*_SPECIAL, *_most_frequent(source, data_root)]
     columns = {word: column for column, word in enumerate(vocabulary)}
     x = np.zeros((len(texts), len(vocabulary)), np.uint8)
     for row, text in zip(x, texts, strict=True):
@@ -104,12 +90,12 @@ def _build(
     return {
         "x": torch.from_numpy(x),
         "labels": torch.tensor(labels, dtype=torch.int64),
-        "vocabulary": _as_tensor(vocabulary),
+        "vocabulary": names_to_tensor(vocabulary),
     }
 
 
-def _count(source: TextSource, data_root: str | None) -> dict[str, Tensor]:
-    training = load_split(source.dataset, "train", data_root)
+def _most_frequent(source: TextSource, data_root: str | None) -> list[str]:
+    training = load_columns(source.dataset, "train", {source.text_column}, data_root)
     counts: Counter[str] = Counter()
     for text in _column(training, source, source.text_column, str):
         counts.update(_words(text))
@@ -118,12 +104,7 @@ def _count(source: TextSource, data_root: str | None) -> dict[str, Tensor]:
             f"words {source.words}: must be at most {len(counts)}, the number of distinct words in"
             f" dataset {source.dataset!r}"
         )
-    top = sorted(counts, key=lambda word: (-counts[word], word))[: source.words]
-    return {"words": _as_tensor(top)}
-
-
-def _as_tensor(words: list[str]) -> Tensor:
-    return torch.tensor([*json.dumps(words).encode()], dtype=torch.uint8)
+    return sorted(counts, key=lambda word: (-counts[word], word))[: source.words]
 
 
 def _words(text: str) -> list[str]:
@@ -131,10 +112,6 @@ def _words(text: str) -> list[str]:
 
 
 def _column(rows: Any, source: TextSource, name: str, kind: type) -> list[Any]:
-    if name not in rows.column_names:
-        raise InvalidInput(
-            f"dataset {source.dataset!r}: no column {name!r}; it has {rows.column_names}"
-        )
     values = list(rows[name])
     for row, value in enumerate(values):
         if not isinstance(value, kind):

@@ -58,8 +58,12 @@ class PersistentES(Estimator):
         """
         theta = flatten(learner.parameters())
         steps, sums = self._draw(theta, carry, truncation.noise_seed)
+        particles = torch.stack([steps, -steps], dim=1).flatten(0, 1)  # (2 pairs, |θ|)
+        starts = [None] if carry is None else carry["states"]
+        if len(starts) == 1:  # all particles start from the same state
+            starts = [*starts] * len(particles)
         states, scores = [], []
-        for step, before in zip(_both_signs(steps), self._starts(carry), strict=True):
+        for step, before in zip(particles, starts, strict=True):
             state, score = call_at(learner, theta + step, _trial, objective, before, truncation)
             states.append(state)
             scores.append(score)
@@ -76,23 +80,13 @@ class PersistentES(Estimator):
         """ε of this truncation and ξ, (pairs, |θ|) each."""
         if carry is not None and self.noise == "episode":
             return carry["noise"], carry["noise"]
+        generator = seeded(seed, theta.device)
         drawn = self.std * torch.randn(
-            self.pairs,
-            len(theta),
-            generator=seeded(seed, theta.device),
-            device=theta.device,
-            dtype=theta.dtype,
+            self.pairs, len(theta), generator=generator, device=theta.device, dtype=theta.dtype
         )
         if carry is not None and self.noise == "persistent":
             return drawn, carry["noise"] + drawn
         return drawn, drawn
-
-    def _starts(self, carry: Carry | None) -> tuple[State | None, ...]:
-        """The start state of every particle; None for new tasks."""
-        if carry is None:
-            return (None,) * (2 * self.pairs)
-        states: tuple[State, ...] = carry["states"]
-        return states * (2 * self.pairs) if self.noise == "truncated" else states
 
 
 def call_at(
@@ -100,12 +94,8 @@ def call_at(
 ) -> Result:
     """Call `function(learner, *arguments)` with another θ; the learner's own is not changed.
 
-    Args:
-        learner: its buffers and settings are used.
-        theta: all parameters as one vector, in the order of `learner.parameters()`; gradient
-            flows into it where gradients are enabled, except through recomputed activations.
-        function: what to call.
-        arguments: its further arguments.
+    `theta` has all parameters as one vector, in the order of `learner.parameters()`. Gradient flows
+    into it where gradients are enabled, except through recomputed activations.
     """
     named = list(learner.named_parameters())
     parts = theta.split([parameter.numel() for _, parameter in named])
@@ -126,11 +116,6 @@ class _Caller(nn.Module):
 
     def forward(self, function: Callable[..., Result], *arguments: Any) -> Result:
         return function(self.learner, *arguments)
-
-
-def _both_signs(steps: Tensor) -> Tensor:
-    """Every row of (pairs, |θ|) followed by its negative, (2 pairs, |θ|)."""
-    return torch.stack([steps, -steps], dim=1).flatten(0, 1)
 
 
 def _trial(

@@ -10,17 +10,11 @@ from torch.utils.checkpoint import checkpoint
 
 from lit_lul.constraints import PositiveInt
 from lit_lul.errors import InvalidInput
-from lit_lul.estimators.estimator import (
-    Carry,
-    Estimator,
-    Outcome,
-    Truncation,
-    seeded,
-)
+from lit_lul.estimators.estimator import Carry, Estimator, Outcome, Truncation, seeded
 from lit_lul.learners.learner import Batch, Learner, State
 from lit_lul.networks.network import Network
-from lit_lul.objectives.objective import Objective, Score
-from lit_lul.trees import Tree, detach, map_tensors
+from lit_lul.objectives.objective import Objective
+from lit_lul.trees import Tree, map_tensors
 
 
 @dataclass(frozen=True)
@@ -44,7 +38,8 @@ class TruncatedBackprop(Estimator):
     ) -> Outcome:
         """Run a truncation and compute its gradient; `.grad` of θ is not touched."""
         network, steps = truncation.network, len(truncation.batches)
-        state, scores = started(learner, detach(carry), truncation), []
+        state = _started(learner, map_tensors(Tensor.detach, carry), truncation)
+        scores = []
         every = self.score_every or max(steps, 1)
         batches = iter(truncation.batches)
         for _ in range(0, max(steps, 1), every):
@@ -57,9 +52,7 @@ class TruncatedBackprop(Estimator):
                 "initial φ, data.problem_length must not exceed data.unroll_length"
             )
         parts = torch.autograd.grad(loss, list(learner.parameters()), materialize_grads=True)
-        return Outcome(
-            flatten(parts), detached_copy(state), Score(*(part.detach() for part in score))
-        )
+        return Outcome(flatten(parts), detached_copy(state), map_tensors(Tensor.detach, score))
 
 
 def unroll(
@@ -71,12 +64,8 @@ def unroll(
 ) -> State:
     """The state of T tasks after an inner step on every batch.
 
-    Args:
-        learner: gradients flow into its θ where gradients are enabled.
-        network: the network to train.
-        state: the state to start from.
-        batches: one for each of U inner steps.
-        recompute: whether to recompute activations in the backward pass instead of storing them.
+    Gradients flow into the learner's θ where they are enabled; `recompute` is that of
+    `TruncatedBackprop`.
     """
     for batch in batches:
         if recompute:
@@ -88,16 +77,13 @@ def unroll(
     return state
 
 
-def advance(
-    learner: Learner, state: State | None, truncation: Truncation, recompute: bool = False
-) -> State:
+def advance(learner: Learner, state: State | None, truncation: Truncation) -> State:
     """The state after all steps of a truncation; `state` None starts new tasks from its seed."""
-    state = started(learner, state, truncation)
-    return unroll(learner, truncation.network, state, truncation.batches, recompute)
+    state = _started(learner, state, truncation)
+    return unroll(learner, truncation.network, state, truncation.batches)
 
 
-def started(learner: Learner, state: State | None, truncation: Truncation) -> State:
-    """The state, or that of new tasks from the truncation's seed if it is None."""
+def _started(learner: Learner, state: State | None, truncation: Truncation) -> State:
     if state is not None:
         return state
     generator = seeded(truncation.start_seed, next(learner.parameters()).device)

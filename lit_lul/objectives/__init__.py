@@ -2,8 +2,7 @@
 
 from lit_lul.objectives.few_shot_ridge import FewShotRidge
 from lit_lul.objectives.objective import Labelled, Objective, Score
-from lit_lul.objectives.prototypes import Prototypes
-from lit_lul.objectives.supervised import CrossEntropy, SquaredError
+from lit_lul.objectives.supervised import CrossEntropy, Prototypes, SquaredError
 
 __all__ = [
     "CrossEntropy",

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lit_lul.constraints import Positive
 from lit_lul.networks.network import Network, Params, Statistics
-from lit_lul.objectives.objective import Labelled, Objective, Score
+from lit_lul.objectives.objective import Labelled, Objective, Score, accuracy
 from lit_lul.precision import full_precision
 
 
@@ -71,12 +71,8 @@ class FewShotRidge(Objective):
         if self.loss_includes_penalty:
             penalty = coefficients[..., :-1, :].square().sum((-2, -1))
             loss = loss + self.ridge * penalty / support_u.shape[-2]
-        other = ~labelled.is_class.unsqueeze(-2)
-        guess = predictions.masked_fill(other, -torch.inf).argmax(-1)
-        truth = labelled.query_y.masked_fill(other, -torch.inf).argmax(-1)
-        hits = (guess == truth).to(loss.dtype).mean(-1)
-        accuracy = hits.masked_fill(~loss.isfinite(), torch.nan)
-        return Score(loss.mean(0), accuracy.mean(0))
+        hits = accuracy(predictions, labelled).masked_fill(~loss.isfinite(), torch.nan)
+        return Score(loss.mean(0), hits.mean(0))
 
     def embed(
         self,
@@ -87,19 +83,13 @@ class FewShotRidge(Objective):
     ) -> tuple[Tensor, Tensor]:
         """Embeddings of support (R, T, K, E) and query (R, T, K', E) (App. 19-20).
 
-        Args:
-            network: the trained network.
-            params: φ of T tasks.
-            labelled: draws of labelled batches.
-            statistics: batch statistics of other examples, for an inductive embedding; None for
-                those of the labelled batches, as `batches` says.
+        `statistics` are batch statistics of other examples, for an inductive embedding; None for
+        those of the labelled batches, as `batches` says.
         """
         support, query = labelled.support_x, labelled.query_x
         if self.batches == "apart":
-            return (
-                network.embed(params, support, statistics),
-                network.embed(params, query, statistics),
-            )
+            support_u = network.embed(params, support, statistics)
+            return support_u, network.embed(params, query, statistics)
         u = network.embed(params, torch.cat([support, query], dim=-2), statistics)
         k = support.shape[-2]
         return u[..., :k, :], u[..., k:, :]

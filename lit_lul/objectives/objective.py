@@ -6,6 +6,7 @@ Shapes: R draws, T tasks, K labelled examples, N_0 inputs, C target columns.
 from abc import ABC, abstractmethod
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from lit_lul.constraints import Checked
@@ -38,6 +39,14 @@ class Score(NamedTuple):
     """Mean loss over the draws, (T,); NaN where it is undefined."""
     accuracy: Tensor
     """Share of query examples classified correctly, mean over the draws, (T,)."""
+
+
+def accuracy(predictions: Tensor, labelled: Labelled) -> Tensor:
+    """Share of the query examples whose class has the largest prediction (R, T, K', C), (R, T)."""
+    other = ~labelled.is_class.unsqueeze(-2)
+    guess = predictions.masked_fill(other, -torch.inf).argmax(-1)
+    truth = labelled.query_y.masked_fill(other, -torch.inf).argmax(-1)
+    return (guess == truth).to(predictions.dtype).mean(-1)
 
 
 class Objective(Checked, ABC):

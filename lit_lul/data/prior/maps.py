@@ -20,6 +20,11 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+def buffer(values: np.ndarray | Tensor) -> nn.Buffer:
+    """Drawn values as a float32 buffer of a module."""
+    return nn.Buffer(torch.as_tensor(values).float())
+
+
 def matrix(rows: int, columns: int, density: float, rng: np.random.Generator) -> Tensor:
     """A random matrix with the given share of non-zero entries and columns of norm about 1."""
     kept = rng.random((rows, columns)) < density
@@ -38,8 +43,8 @@ class Layers(nn.Module):
         sizes = [factors, *[features] * int(rng.integers(1, 3, endpoint=True))]
         for i, (below, above) in enumerate(pairwise(sizes)):
             density = 1.0 if rng.random() < 0.5 else rng.uniform(0.1, 0.6)
-            self.register_buffer(f"weight{i}", gain * matrix(below, above, density, rng))
-            self.register_buffer(f"bias{i}", torch.from_numpy(rng.normal(size=above)).float())
+            setattr(self, f"weight{i}", buffer(gain * matrix(below, above, density, rng)))
+            setattr(self, f"bias{i}", buffer(rng.normal(size=above)))
         self.layers = len(sizes) - 1
 
     def forward(self, z: Tensor) -> Tensor:
@@ -53,18 +58,13 @@ class Layers(nn.Module):
 class Products(nn.Module):
     """Products of two random combinations of factors."""
 
-    left: Tensor
-    left_bias: Tensor
-    right: Tensor
-    right_bias: Tensor
-
     def __init__(self, factors: int, features: int, rng: np.random.Generator) -> None:
         super().__init__()
         density = rng.uniform(0.1, 1.0)
-        for name in ("left", "right"):
-            self.register_buffer(name, matrix(factors, features, density, rng))
-            bias = torch.from_numpy(rng.normal(size=features)).float()
-            self.register_buffer(f"{name}_bias", bias)
+        self.left = buffer(matrix(factors, features, density, rng))
+        self.left_bias = buffer(rng.normal(size=features))
+        self.right = buffer(matrix(factors, features, density, rng))
+        self.right_bias = buffer(rng.normal(size=features))
 
     def forward(self, z: Tensor) -> Tensor:
         """Features (n, H) of factors (n, D)."""
@@ -74,11 +74,9 @@ class Products(nn.Module):
 class Codes(nn.Module):
     """Sparse codes: combinations of factors above a threshold, as in a sparse dictionary."""
 
-    weight: Tensor
-
     def __init__(self, factors: int, features: int, rng: np.random.Generator) -> None:
         super().__init__()
-        self.register_buffer("weight", matrix(factors, features, rng.uniform(0.2, 1.0), rng))
+        self.weight = buffer(matrix(factors, features, rng.uniform(0.2, 1.0), rng))
         self.threshold = rng.uniform(0.3, 1.5)
 
     def forward(self, z: Tensor) -> Tensor:
@@ -89,21 +87,13 @@ class Codes(nn.Module):
 class Trees(nn.Module):
     """Random trees: every feature is constant on boxes of one to four thresholded factors."""
 
-    split: Tensor
-    threshold: Tensor
-    leaves: Tensor
-    powers: Tensor
-
     def __init__(self, factors: int, features: int, rng: np.random.Generator) -> None:
         super().__init__()
         depth = int(rng.integers(1, 4, endpoint=True))
-        split = torch.from_numpy(rng.integers(factors, size=(features, depth)))
-        self.register_buffer("split", split)
-        threshold = torch.from_numpy(rng.normal(size=(features, depth))).float()
-        self.register_buffer("threshold", threshold)
-        leaves = torch.from_numpy(rng.normal(size=(features, 2**depth))).float()
-        self.register_buffer("leaves", leaves)
-        self.register_buffer("powers", 2 ** torch.arange(depth))
+        self.split = nn.Buffer(torch.from_numpy(rng.integers(factors, size=(features, depth))))
+        self.threshold = buffer(rng.normal(size=(features, depth)))
+        self.leaves = buffer(rng.normal(size=(features, 2**depth)))
+        self.powers = nn.Buffer(2 ** torch.arange(depth))
 
     def forward(self, z: Tensor) -> Tensor:
         """Features (n, H) of factors (n, D)."""
@@ -118,25 +108,19 @@ class Receptors(nn.Module):
     receptor or not.
     """
 
-    receptors: Tensor
-    place: Tensor
-    moves: Tensor
-    inverse_width: Tensor
-
     def __init__(self, factors: int, features: int, rng: np.random.Generator) -> None:
         super().__init__()
         dims, sources = int(rng.integers(1, 3, endpoint=True)), int(rng.integers(4, 14))
-        self.register_buffer("receptors", torch.from_numpy(rng.random((features, dims))).float())
-        place = rng.uniform(0.1, 0.9, (sources, dims))
+        self.receptors = buffer(rng.random((features, dims)))
+        self.place = buffer(rng.uniform(0.1, 0.9, (sources, dims)))
         moves = rng.normal(size=(factors, sources, dims)) * (
             rng.random((factors, sources, 1)) < rng.uniform(0.2, 1.0)
         )
         moves *= rng.uniform(0.08, 0.3) / np.sqrt(factors) * 2
-        self.register_buffer("place", torch.from_numpy(place).float())
-        self.register_buffer("moves", torch.from_numpy(moves).float())
+        self.moves = buffer(moves)
         crowding = features ** (-1 / dims)
         width = rng.uniform(0.7, 2.5, sources) * max(crowding, 0.04)
-        self.register_buffer("inverse_width", torch.from_numpy(1 / width).float())
+        self.inverse_width = buffer(1 / width)
 
     def forward(self, z: Tensor) -> Tensor:
         """Features (n, H) of factors (n, D)."""

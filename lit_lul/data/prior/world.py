@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lit_lul.data.prior.maps import MAPS, matrix
+from lit_lul.data.prior.maps import MAPS, buffer, matrix
 
 LARGEST_MODES = 4
 
@@ -26,13 +26,6 @@ class Factors(nn.Module):
         classes: W.
         rng: determines everything random.
     """
-
-    centres: Tensor
-    """Positions of every class's modes, (W, modes, D)."""
-    spread: Tensor
-    """Standard deviations within a mode, (D,)."""
-    strength: Tensor
-    """Standard deviations of the nuisance factors, (F,)."""
 
     def __init__(self, classes: int, rng: np.random.Generator) -> None:
         super().__init__()
@@ -49,13 +42,13 @@ class Factors(nn.Module):
         centres = centres[:, None] + between * rng.normal(size=(classes, modes, of_class))
         self.size = of_class + nuisance
         self.discrete = bool(rng.random() < 0.2)
-        self.register_buffer("centres", torch.from_numpy(centres).float())
-        spread = within * np.exp(rng.normal(0, 0.5, of_class))
-        self.register_buffer("spread", torch.from_numpy(spread).float())
+        self.centres = buffer(centres)  # positions of every class's modes, (W, modes, D)
+        # Standard deviations within a mode (D,), and of the nuisance factors (F,).
+        self.spread = buffer(within * np.exp(rng.normal(0, 0.5, of_class)))
         strength = np.exp(rng.uniform(np.log(0.2), np.log(2.5))) * np.exp(
             rng.normal(0, 0.5, nuisance)
         )
-        self.register_buffer("strength", torch.from_numpy(strength).float())
+        self.strength = buffer(strength)
 
     def forward(self, members: Tensor, generator: torch.Generator) -> Tensor:
         """Draw the factors of rows of given classes (n,): (n, D + F)."""
@@ -69,45 +62,23 @@ class Factors(nn.Module):
         return torch.cat([place, nuisance * self.strength], dim=1)
 
 
-def grey(x: Tensor, level: Tensor, generator: torch.Generator) -> Tensor:
-    """Values around a mean, cut off on both sides, as of grey pixels."""
-    return (0.5 + 0.25 * x).clamp(0, 1)
-
-
-def sparse(x: Tensor, level: Tensor, generator: torch.Generator) -> Tensor:
-    """Zero, save above a threshold, as of thin strokes or word counts."""
-    return (x - level).clamp(0, 2) / 2
-
-
-def binary(x: Tensor, level: Tensor, generator: torch.Generator) -> Tensor:
-    """Zero or one."""
-    return (x > level).to(x.dtype)
-
-
-def counts(x: Tensor, level: Tensor, generator: torch.Generator) -> Tensor:
-    """Poisson counts with a log-linear rate."""
-    return torch.poisson((x - level).clamp(max=3).exp(), generator=generator)
-
-
-def heavy(x: Tensor, level: Tensor, generator: torch.Generator) -> Tensor:
-    """Heavy tails on both sides."""
-    return torch.sinh(1.2 * x.clamp(-6, 6))
-
-
-def bounded(x: Tensor, level: Tensor, generator: torch.Generator) -> Tensor:
-    """Saturation at both ends."""
-    return torch.sigmoid(2 * (x - 0.5 * level))
-
-
-def plain(x: Tensor, level: Tensor, generator: torch.Generator) -> Tensor:
-    """Unchanged."""
-    return x
-
-
 MARGINALS: dict[str, Callable[[Tensor, Tensor, torch.Generator], Tensor]] = {
-    f.__name__: f for f in (grey, sparse, binary, counts, heavy, bounded, plain)
+    # Around a mean, cut off on both sides, like grey pixels.
+    "grey": lambda x, level, generator: (0.5 + 0.25 * x).clamp(0, 1),
+    # Zero up to a threshold, like thin strokes or word counts.
+    "sparse": lambda x, level, generator: (x - level).clamp(0, 2) / 2,
+    "binary": lambda x, level, generator: (x > level).to(x.dtype),
+    # Poisson counts with a log-linear rate.
+    "counts": lambda x, level, generator: torch.poisson(
+        (x - level).clamp(max=3).exp(), generator=generator
+    ),
+    # Heavy tails on both sides.
+    "heavy": lambda x, level, generator: torch.sinh(1.2 * x.clamp(-6, 6)),
+    # Saturation at both ends.
+    "bounded": lambda x, level, generator: torch.sigmoid(2 * (x - 0.5 * level)),
+    "plain": lambda x, level, generator: x,
 }
-"""Marginals by name: functions of values (n, N), a level per input (N,) and a generator."""
+"""Marginals by name: functions of values (n, N_0), a level per input (N_0,) and a generator."""
 
 
 LABELS = 10
@@ -174,29 +145,6 @@ class World(nn.Module):
         rng: determines the generator.
     """
 
-    mixing: Tensor
-    """Weights from features to inputs, (H, N_0)."""
-    mean: Tensor
-    """Mean of every mixed feature, (N_0,)."""
-    inverse_std: Tensor
-    """Inverse standard deviation of every mixed feature, (N_0,)."""
-    group: Tensor
-    """Index of every input's marginal, (N_0,)."""
-    level: Tensor
-    """Threshold of every input's marginal, (N_0,)."""
-    scale: Tensor
-    """Range of every input, (N_0,)."""
-    low: Tensor
-    """Value of every input that becomes 0, (N_0,)."""
-    inverse_range: Tensor
-    """Factor from there to [0, 1], (N_0,)."""
-    copied: Tensor
-    """The input that every input is a copy of, mostly itself, (N_0,)."""
-    constant: Tensor
-    """A mask of the constant inputs, (N_0,) bool."""
-    marginals: list[str]
-    """Names of the marginals; none if inputs are what receptors see."""
-
     def __init__(self, classes: int, inputs: int, rng: np.random.Generator) -> None:
         super().__init__()
         self.classes, self.inputs = classes, inputs
@@ -209,8 +157,8 @@ class World(nn.Module):
             falling = np.arange(1, features + 1) ** -rng.uniform(0, 1.5)
             density = 1.0 if rng.random() < 0.5 else rng.uniform(0.02, 0.3)
             mixing = matrix(features, inputs, density, rng)
-            scaled = torch.from_numpy(rng.permutation(falling)).float()[:, None] * mixing
-            self.register_buffer("mixing", scaled)
+            scale = torch.from_numpy(rng.permutation(falling)).float()[:, None]
+            self.mixing = nn.Buffer(scale * mixing)  # from features to inputs, (H, N_0)
         self.direct = direct
         self.noise = float(np.exp(rng.uniform(np.log(0.02), np.log(0.7))))
         self.dropout = float(rng.uniform(0, 0.3)) if rng.random() < 0.25 else 0.0
@@ -226,41 +174,39 @@ class World(nn.Module):
     def _draw_inputs(self, rng: np.random.Generator) -> None:
         """Draw marginals, scales, and inputs that are constant or copies of others."""
         inputs = self.inputs
-        if self.direct and rng.random() < 0.7:
-            self.marginals = []
-        else:
-            kinds = rng.choice(list(MARGINALS), size=1 if rng.random() < 0.7 else 3)
-            self.marginals = [str(kind) for kind in kinds]
+        self.marginals: list[str] = []  # none where inputs are what receptors see
+        if not (self.direct and rng.random() < 0.7):
+            self.marginals = list(rng.choice(list(MARGINALS), size=1 if rng.random() < 0.7 else 3))
         group = rng.integers(max(1, len(self.marginals)), size=inputs)
-        self.register_buffer("group", torch.from_numpy(group))
+        self.group = nn.Buffer(torch.from_numpy(group))  # index of every input's marginal
         level = rng.uniform(-0.5, 1.8) + rng.uniform(0, 0.5) * rng.normal(size=inputs)
-        self.register_buffer("level", torch.from_numpy(level).float())
+        self.level = buffer(level)  # threshold of every input's marginal
         copied, constant = np.arange(inputs), np.zeros(inputs, dtype=bool)
         if rng.random() < 0.25:
             which = rng.random(inputs) < rng.uniform(0, 0.3)
             copied[which] = rng.integers(inputs, size=which.sum())
         if rng.random() < 0.25:
             constant = rng.random(inputs) < rng.uniform(0, 0.3)
-        self.register_buffer("copied", torch.from_numpy(copied))
-        self.register_buffer("constant", torch.from_numpy(constant))
+        self.copied = nn.Buffer(torch.from_numpy(copied))  # the input that each is a copy of
+        self.constant = nn.Buffer(torch.from_numpy(constant))  # mask of the constant inputs
         self.per_input = bool(rng.random() < 0.4)  # whether every input fills [0, 1]
         uneven = rng.uniform(0, 1.2) if rng.random() < 0.3 else 0.0
-        scale = torch.from_numpy(np.exp(uneven * rng.normal(size=inputs))).float()
-        self.register_buffer("scale", scale.clamp(max=4))
+        scale = buffer(np.exp(uneven * rng.normal(size=inputs)))
+        self.scale = nn.Buffer(scale.clamp(max=4))  # range of every input
 
     def _fix_scale(self, rng: np.random.Generator) -> None:
         """Fix the affine map to [0, 1] by rows of all classes."""
         members = torch.from_numpy(rng.integers(self.classes, size=REFERENCE_ROWS))
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         features = self._features(members, generator)
-        self.register_buffer("mean", features.mean(0))
-        self.register_buffer("inverse_std", 1 / features.std(0).clamp(min=1e-3))
+        self.mean = nn.Buffer(features.mean(0))
+        self.inverse_std = nn.Buffer(1 / features.std(0).clamp(min=1e-3))
         x = self._values(features, generator)
         low, high = x.quantile(0.005, 0), x.quantile(0.995, 0)
         if not self.per_input:
             low, high = low.min().expand_as(low), high.quantile(0.9).expand_as(high)
-        self.register_buffer("low", low.clone())
-        self.register_buffer("inverse_range", self.scale / (high - low).clamp(min=1e-3))
+        self.low = nn.Buffer(low.clone())
+        self.inverse_range = nn.Buffer(self.scale / (high - low).clamp(min=1e-3))
 
     def _features(self, members: Tensor, generator: torch.Generator) -> Tensor:
         """Features mixed into inputs, (n, N_0)."""
@@ -277,15 +223,12 @@ class World(nn.Module):
             x = (features - self.mean) * self.inverse_std
             x = x + self.noise * _normal_like(x, generator)
             parts = [MARGINALS[name](x, self.level, generator) for name in self.marginals]
-            x = parts[0] if len(parts) == 1 else torch.stack(parts)[self.group, :, self._every].mT
+            every = torch.arange(self.inputs, device=x.device)
+            x = torch.stack(parts)[self.group, :, every].mT
         if self.dropout > 0:
             draws = torch.rand(x.shape, generator=generator, device=x.device)
             x = x.masked_fill(draws < self.dropout, 0.0)
         return x
-
-    @property
-    def _every(self) -> Tensor:
-        return torch.arange(self.inputs, device=self.group.device)
 
 
 def draw_world(classes: int, inputs: int, ways: int, rng: np.random.Generator) -> World:
