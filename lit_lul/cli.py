@@ -156,11 +156,7 @@ class LitLulCLI(LightningCLI):
                 logger.version = version
 
     def _take_settings(self, config: Any) -> None:
-        """Replace the configuration's learner by the one stored with θ, with its settings.
-
-        Raises:
-            InvalidInput: when the command line or a configuration file contradicts them.
-        """
+        """Replace the configuration's learner by the one stored with θ, with its settings."""
         source = config.ckpt_path or config.start_from
         if source is None:
             return

@@ -81,11 +81,7 @@ def sweep(file: Path, out: Path = Path("runs/sweep")) -> None:
 
 
 def read_sweep(file: Path) -> dict[str, Any]:
-    """A sweep that can run here.
-
-    Raises:
-        InvalidInput: when the file is missing or no such sweep, naming what is wrong.
-    """
+    """A sweep that can run here."""
     try:
         content = yaml.safe_load(file.read_text())
     except (OSError, yaml.YAMLError) as error:
@@ -103,11 +99,7 @@ def read_sweep(file: Path) -> dict[str, Any]:
 
 
 def make_runs(file: Path, content: Mapping[str, Any], out: Path) -> Iterator[Run]:
-    """All runs of a sweep: of a grid the last parameter varies fastest.
-
-    Raises:
-        InvalidInput: for a distribution that is unknown, or a random sweep without `run_cap`.
-    """
+    """All runs of a sweep: of a grid the last parameter varies fastest."""
     parameters = content["parameters"]
     if content["method"] == "grid":
         lists = [_values(file, name, p) for name, p in parameters.items()]

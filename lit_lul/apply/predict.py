@@ -43,9 +43,6 @@ def predict(
         batch_size: B, rows per inner step.
         seed: determines the initial φ, the order of the inputs and the minibatches.
         device: cpu, cuda or cuda:N; auto uses a GPU if there is one.
-
-    Raises:
-        InvalidInput: for an invalid file, folder, number or device.
     """
     learner = load_rule(rule).to(find_device(device))
     x = _load(data_path, images, data_root)

@@ -32,9 +32,6 @@ class ClassTasks(TaskSource):
         ways: numbers of classes of a task, equally frequent; each is a family.
         weight: of all families together.
         transforms: applied to the inputs in this order.
-
-    Raises:
-        InvalidInput: when the pool has fewer classes than a task needs.
     """
 
     def __init__(
@@ -104,9 +101,6 @@ class ClassTasks(TaskSource):
         """Draw the classes of every task, as indices into `images`: (T, W).
 
         The first `ways` have labels, all W are among the unlabelled examples.
-
-        Raises:
-            InvalidInput: when a class of the pool has too few images.
         """
         self._check_labels(sizes)
         every = min(round(ways * sizes.classes), len(self.pool))

@@ -45,9 +45,6 @@ class Clusters(Checked):
 
         Returns:
             (partitions, n), int64.
-
-        Raises:
-            InvalidInput: for more clusters than images, or a rule that cannot be loaded.
         """
         if self.number > len(images):
             raise InvalidInput(f"clusters number {self.number}: there are {len(images)} images")

@@ -31,11 +31,7 @@ class GlyphTasks(ImageClasses):
     """Share of the characters kept for validation (no letters, mathematics or currency signs)."""
 
     def load(self, name: str, data_root: str | None) -> tuple[ClassTasks, ClassTasks | None]:
-        """The tasks of training, and of validation if all characters are used.
-
-        Raises:
-            InvalidInput: when a task needs more classes than there are.
-        """
+        """The tasks of training, and of validation if all characters are used."""
         glyphs = load_glyphs(self.side)
         everything = np.arange(glyphs.n_classes)
         if self.characters != "all":

@@ -51,9 +51,6 @@ class ClusterTasks(ClassTasks):
         images: (n, channels, side, side) uint8.
         clusters: how they are partitioned.
         mixture: ways, weight and transforms, as `ClassTasks` takes them.
-
-    Raises:
-        InvalidInput: for more clusters than images, or fewer clusters than a task needs.
     """
 
     def __init__(self, name: str, images: Tensor, clusters: Clusters, mixture: Mixture) -> None:
@@ -71,11 +68,7 @@ class ClusterTasks(ClassTasks):
     def draw_classes(
         self, of_tasks: np.random.Generator, ways: int, sizes: ProblemSizes
     ) -> np.ndarray:
-        """Draw a partition for every task, and clusters of it: (T, W).
-
-        Raises:
-            InvalidInput: when a partition has too few clusters that are large enough.
-        """
+        """Draw a partition for every task, and clusters of it: (T, W)."""
         needed = sizes.labels_per_class + sizes.queries
         count = self.images.class_sizes.numpy()
         large = [clusters[count[clusters] >= needed] for clusters in self.partitions]
@@ -104,9 +97,6 @@ class InstanceTasks(ClassTasks):
         images: (n, channels, side, side) uint8.
         mixture: ways, weight and transforms, as `ClassTasks` takes them; the last augment.
         several: whether a class is a few images with the same random label.
-
-    Raises:
-        InvalidInput: when there are fewer images than a task needs.
     """
 
     def __init__(self, name: str, images: Tensor, mixture: Mixture, several: bool) -> None:
@@ -117,11 +107,7 @@ class InstanceTasks(ClassTasks):
     def draw_classes(
         self, of_tasks: np.random.Generator, ways: int, sizes: ProblemSizes
     ) -> np.ndarray:
-        """Draw the images of every class of every task: (T, W, M).
-
-        Raises:
-            InvalidInput: when there are fewer images than a task needs.
-        """
+        """Draw the images of every class of every task: (T, W, M)."""
         of_class = sizes.labels_per_class if self.several else 1
         if len(self.pool) < ways * of_class:
             raise InvalidInput(

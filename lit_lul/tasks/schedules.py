@@ -17,11 +17,7 @@ def moved(first: float, last: float, over: int, outer_step: float) -> float:
 
 @dataclass(frozen=True)
 class UnrollLength(Checked):
-    """Inner steps per truncation, uniform between two bounds that move linearly.
-
-    Raises:
-        InvalidInput: for bounds in the wrong order.
-    """
+    """Inner steps per truncation, uniform between two bounds that move linearly."""
 
     first: tuple[NonNegativeInt, NonNegativeInt] = (2, 4)
     """Bounds at outer step 0, both included; of 0 steps for a learner that needs none."""

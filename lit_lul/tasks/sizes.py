@@ -38,11 +38,7 @@ class ProblemSizes(NamedTuple):
 
 @dataclass(frozen=True)
 class Sizes(Checked):
-    """Sizes of cohorts, minibatches and labelled batches.
-
-    Raises:
-        InvalidInput: for bounds in the wrong order.
-    """
+    """Sizes of cohorts, minibatches and labelled batches."""
 
     cohorts: PositiveInt = 8
     """Cohorts in flight on every rank; a round takes one truncation of each."""

@@ -106,11 +106,7 @@ def _rows(worlds: list[World], members: Tensor, seed: int, device: torch.device)
 
 @dataclass(frozen=True)
 class SyntheticTasks(Source):
-    """A source of synthetic tasks.
-
-    Raises:
-        InvalidInput: for bounds of the ways in the wrong order.
-    """
+    """A source of synthetic tasks."""
 
     weight: Weight = 1.0
     """Share of these tasks, relative to the weights of the other sources; it may move."""

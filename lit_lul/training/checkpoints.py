@@ -13,10 +13,10 @@ from lit_lul.constraints import PositiveInt, check_arguments
 from lit_lul.errors import InvalidInput
 from lit_lul.files.atomic import replace_file
 from lit_lul.files.hub import THETA
+from lit_lul.files.tensors import check_shapes
 from lit_lul.files.theta import (
     Stored,
     check_settings,
-    check_shapes,
     described,
     load_learner,
     save_learner,
@@ -32,11 +32,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
     ) -> None:
-        """Write a checkpoint.
-
-        Raises:
-            InvalidInput: when the file cannot be written; an earlier file of that name is kept.
-        """
+        """Write a checkpoint."""
         with replace_file(Path(path)) as temporary:
             try:
                 torch.save(checkpoint, temporary)
@@ -70,11 +66,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def settings_within(path: Path | str) -> Stored:
-    """Class and settings of the learner in a checkpoint or a file of θ.
-
-    Raises:
-        InvalidInput: when it is missing, damaged, or neither of the two.
-    """
+    """Class and settings of the learner in a checkpoint or a file of θ."""
     if Path(path).suffix == ".ckpt":
         name, settings = AtomicCheckpointIO().load_checkpoint(path)["learner"]
         return name, settings
@@ -164,11 +156,7 @@ class StartFrom(Callback):
         self.path = path
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Load θ, unless this run is itself resumed.
-
-        Raises:
-            InvalidInput: when the file is missing, damaged or of a learner with other settings.
-        """
+        """Load θ, unless this run is itself resumed."""
         if trainer.global_step > 0:
             return
         checkpoint = AtomicCheckpointIO().load_checkpoint(self.path)

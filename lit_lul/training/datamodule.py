@@ -107,9 +107,6 @@ class TaskDataModule(LightningDataModule):
         rounds: truncations of each cohort in an outer step, as a function of the outer step.
         validation_cohorts: cohorts that validation and test roll out.
         validation_steps: inner steps of these rollouts; 0 for a learner that needs none.
-
-    Raises:
-        InvalidInput: for numbers that are too small.
     """
 
     def __init__(

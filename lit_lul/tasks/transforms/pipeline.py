@@ -60,9 +60,6 @@ class Pipeline:
 
         Returns:
             The result of every transform's `sample_task`; None where no task is changed.
-
-        Raises:
-            InvalidInput: for a transform of images when rows are not images.
         """
         draws: list[Tree | None] = []
         overlaid = np.zeros(tasks.count, dtype=bool)

@@ -26,9 +26,6 @@ class Tilt(Transform):
     A task keeps the mean and standard deviation of its images; single values may leave [0, 1]. Both
     are measured once per task, before and after, on stored images of its classes. So a tilt must
     come before an inversion in the list, and does not change tasks with an overlay before it.
-
-    Raises:
-        InvalidInput: for bounds in the wrong order.
     """
 
     bounds: tuple[float, float]
@@ -44,9 +41,6 @@ class Tilt(Transform):
         """The `gain` of every frequency (T, side, side), and `scale` and `offset` (T,).
 
         The last two restore the task's mean and standard deviation.
-
-        Raises:
-            InvalidInput: for rows that are not images.
         """
         if tasks.images is None:
             raise InvalidInput("Tilt: expected images, but these rows are not images")
