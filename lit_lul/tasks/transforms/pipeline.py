@@ -64,7 +64,7 @@ class Pipeline:
         draws: list[Tree | None] = []
         overlaid = np.zeros(tasks.count, dtype=bool)
         for transform, key in zip(self.transforms, self._keys, strict=True):
-            if tasks.images is None and isinstance(transform, Warp | Overlay):
+            if tasks.images is None and transform.needs_images:
                 name = type(transform).__name__
                 raise InvalidInput(f"{name}: expected images, but these rows are not images")
             rng = np.random.default_rng([*seed, key])

@@ -28,6 +28,7 @@ class Tilt(Transform):
     come before an inversion in the list, and does not change tasks with an overlay before it.
     """
 
+    needs_images = True
     bounds: tuple[float, float]
     """Bounds of the exponent, which every task draws: below 0 images have spectra like photographs,
     above 0 like thin outlines."""
@@ -42,8 +43,7 @@ class Tilt(Transform):
 
         The last two restore the task's mean and standard deviation.
         """
-        if tasks.images is None:
-            raise InvalidInput("Tilt: expected images, but these rows are not images")
+        assert tasks.images is not None, "checked by the pipeline"
         exponent = rng.uniform(*self.bounds, tasks.count)
         rows = _sample_rows(tasks.images, tasks.classes, rng)
         if tasks.overlaid is not None:
