@@ -1,6 +1,5 @@
 """Classification of rendered characters (appendix H.1.1)."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -37,14 +36,10 @@ class GlyphTasks(ImageClasses):
         if self.characters != "all":
             kind = np.array(characters_in(self.characters, glyphs.class_names))
             return self.tasks(name, glyphs, kind, self.ways, self.classes), None
-        ordinary = np.setdiff1d(everything, special_characters(glyphs.class_names))
+        special = [i for kind in SPECIAL for i in characters_in(kind, glyphs.class_names)]
+        ordinary = np.setdiff1d(everything, special)
         order = np.random.default_rng(HELD_OUT_SEED).permutation(ordinary)
         held_out = order[: round(self.held_out * len(order))]
         others = np.setdiff1d(everything, held_out)
         training = self.tasks(name, glyphs, others, self.ways, self.classes)
         return training, self.tasks(name, glyphs, held_out, self.ways, "labels")
-
-
-def special_characters(names: Sequence[str]) -> list[int]:
-    """Indices of the letters, mathematical symbols and currency signs among `names`."""
-    return sorted(index for kind in SPECIAL for index in characters_in(kind, names))

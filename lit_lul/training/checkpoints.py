@@ -14,14 +14,7 @@ from lit_lul.errors import InvalidInput
 from lit_lul.files.atomic import replace_file
 from lit_lul.files.hub import THETA
 from lit_lul.files.tensors import check_shapes
-from lit_lul.files.theta import (
-    Stored,
-    check_settings,
-    described,
-    load_learner,
-    save_learner,
-    stored_settings,
-)
+from lit_lul.files.theta import Stored, check_settings, described, load_learner, save_learner
 from lit_lul.training.loggers import run_folder
 from lit_lul.training.preemption import Stopped
 
@@ -67,10 +60,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 def settings_within(path: Path | str) -> Stored:
     """Class and settings of the learner in a checkpoint or a file of θ."""
-    if Path(path).suffix == ".ckpt":
-        name, settings = AtomicCheckpointIO().load_checkpoint(path)["learner"]
-        return name, settings
-    return stored_settings(path)
+    name, settings = AtomicCheckpointIO().load_checkpoint(path)["learner"]
+    return name, settings
 
 
 class RunCheckpoint(Checkpoint):
@@ -161,9 +152,11 @@ class StartFrom(Callback):
             return
         checkpoint = AtomicCheckpointIO().load_checkpoint(self.path)
         check_settings(self.path, checkpoint["learner"], described(pl_module.learner))
-        state = checkpoint["state_dict"]
-        names = [name for name in state if name.startswith("learner.")]
-        theta = {name.removeprefix("learner."): state[name] for name in names}
+        theta = {
+            name.removeprefix("learner."): tensor
+            for name, tensor in checkpoint["state_dict"].items()
+            if name.startswith("learner.")
+        }
         check_shapes(self.path, theta, pl_module.learner.state_dict())
         pl_module.learner.load_state_dict(theta)
         for optimizer, state in zip(

@@ -44,11 +44,7 @@ class StreamLoader:
         return iter(self.stream)
 
     def __len__(self) -> int:
-        """Truncations of the run.
-
-        Raises:
-            TypeError: when the run has no end.
-        """
+        """Truncations of the run; a TypeError, as Python expects, where it has no end."""
         if self.length is None:
             raise TypeError("the run has no fixed number of outer steps")
         return self.length

@@ -47,12 +47,7 @@ class FamilyMeans(Metric):
 
 
 class UnrollMetrics(nn.Module):
-    """Meta-loss and few-shot accuracy of the truncations of one stage.
-
-    Args:
-        stage: prefix of the logged names.
-        families: names of the task families.
-    """
+    """Meta-loss and few-shot accuracy of a stage's truncations, by the names of task families."""
 
     def __init__(self, stage: str, families: list[str]) -> None:
         super().__init__()
