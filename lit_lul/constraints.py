@@ -69,6 +69,18 @@ class Length(Len):
         return self.min_length <= len(value) <= (self.max_length or math.inf)
 
 
+class Ordered:
+    """A lower and an upper bound, with words for errors and `--help`."""
+
+    def __repr__(self) -> str:
+        """How errors say it."""
+        return "in order"
+
+    def __contains__(self, value: Any) -> bool:
+        """Whether the lower bound comes first, and not above the upper one."""
+        return bool(value[0] <= value[1])
+
+
 PositiveInt: TypeAlias = Annotated[int, Bounds(ge=1)]
 NonNegativeInt: TypeAlias = Annotated[int, Bounds(ge=0)]
 Positive: TypeAlias = Annotated[float, Bounds(gt=0)]

@@ -6,13 +6,14 @@ in H.1.1.
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from lit_lul.constraints import Ordered
 from lit_lul.data.image_set import ImageSet
-from lit_lul.errors import InvalidInput
 from lit_lul.tasks.transforms.transform import Tasks, Transform
 from lit_lul.trees import Tree
 
@@ -29,14 +30,9 @@ class Tilt(Transform):
     """
 
     needs_images = True
-    bounds: tuple[float, float]
+    bounds: Annotated[tuple[float, float], Ordered()]
     """Bounds of the exponent, which every task draws: below 0 images have spectra like photographs,
     above 0 like thin outlines."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.bounds[0] <= self.bounds[1]:
-            raise InvalidInput(f"Tilt.bounds must be in order, got {list(self.bounds)}")
 
     def sample_task(self, tasks: Tasks, rng: np.random.Generator) -> Tree | None:
         """The `gain` of every frequency (T, side, side), and `scale` and `offset` (T,).
