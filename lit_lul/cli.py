@@ -24,7 +24,7 @@ from lit_lul.files.tf_checkpoint import import_released
 from lit_lul.files.theta import check_settings
 from lit_lul.learners import LEARNERS
 from lit_lul.report.command import report
-from lit_lul.sweep import sweep
+from lit_lul.sweep import LOGGER, sweep
 from lit_lul.training.checkpoints import (
     AtomicCheckpointIO,
     RunCheckpoint,
@@ -46,9 +46,8 @@ from lit_lul.training.preemption import StopOnSignal
 from lit_lul.training.rule_card import RuleCard
 from lit_lul.training.wandb_logger import keep_run_ids
 
-CSV = "lit_lul.training.loggers.RunCSVLogger"
-FILE_LOGGERS = (CSV, "lightning.pytorch.loggers.TensorBoardLogger")
-LOGGER = {"class_path": CSV, "init_args": {"save_dir": "runs", "name": "default"}}
+FILE_LOGGERS = (LOGGER, "lightning.pytorch.loggers.TensorBoardLogger")
+DEFAULT_LOGGER = {"class_path": LOGGER, "init_args": {"save_dir": "runs", "name": "default"}}
 """The default logger, used where the configuration sets none."""
 
 DESCRIPTION = (
@@ -88,7 +87,7 @@ class LitLulCLI(LightningCLI):
             TaskDataModule,
             args=args,
             trainer_defaults={
-                "logger": [LOGGER],
+                "logger": [DEFAULT_LOGGER],
                 "num_sanity_val_steps": 0,
                 "inference_mode": False,  # learners may compute gradients in rollouts
             },
