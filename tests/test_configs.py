@@ -1,5 +1,6 @@
 """Every configuration that ships runs, with fewer and smaller steps."""
 
+import json
 import sys
 from collections import Counter
 from dataclasses import asdict, replace
@@ -16,7 +17,7 @@ from real_data import real_data
 from lit_lul.errors import InvalidInput
 from lit_lul.files.configs import load_config, with_bases
 from lit_lul.files.theta import load_learner
-from lit_lul.learners import LEARNERS, LocalRule, LSTMOptimizer, UpdateSettings
+from lit_lul.learners import LEARNERS, LocalRule, LSTMOptimizer, PrototypeRule, UpdateSettings
 from lit_lul.learners.metz import PAPER
 from lit_lul.objectives import FewShotRidge
 from lit_lul.objectives.few_shot_ridge import PAPER as PAPER_OBJECTIVE
@@ -63,14 +64,16 @@ IN_COLOUR = "--data.sources.imagenet.images.grey=false"
 
 
 def run(config: str, held_out: dict[str, Any], run_folder: Path, *options: str) -> Path:
-    """Fit a configuration with changes, and with fewer and smaller steps; its folder."""
-    of_mlps, own = "hidden_units", "prototypes" if config == "competitive.yaml" else "hidden_units"
+    """Fit a configuration with fewer and smaller steps, and with these curves alone; its folder."""
+    widths, own = "hidden_units", "prototypes" if config == "competitive.yaml" else "hidden_units"
     small = {"networks": {"init_args": {own: [4, 4]}}}
-    curves = {name: SMALLER_CURVE | small | changes for name, changes in held_out.items()}
-    smaller = OmegaConf.create({"base": str(CONFIGS / config), "held_out": curves})
-    OmegaConf.save(smaller, "smaller.yaml")  # faster than options
-    options = (*(option.replace(of_mlps, own) for option in SMALLER), *options)
-    lit_lul("fit", "--config=smaller.yaml", *options)
+    curves = {
+        name: OmegaConf.merge(load_config(CONFIGS / config).held_out[name], SMALLER_CURVE, small, c)
+        for name, c in held_out.items()
+    }
+    given = json.dumps(OmegaConf.to_container(OmegaConf.create(curves), resolve=True))
+    smaller = [option.replace(widths, own) for option in SMALLER]
+    lit_lul("fit", f"--config={CONFIGS / config}", *smaller, f"--held_out={given}", *options)
     return run_folder / "runs" / config.removesuffix(".yaml") / "version_0"
 
 
@@ -119,20 +122,16 @@ def test_quickstart(run_folder: Path) -> None:
     assert any(folder.glob("events.out.tfevents.*")), "in the same folder"
 
 
-def test_hebbian(run_folder: Path) -> None:
-    folder = run("hebbian.yaml", {"digits": {}}, run_folder)
-    assert isinstance(load_learner(folder / "checkpoints" / "theta.safetensors"), LocalRule)
-
-
-@pytest.mark.parametrize("config", ["broad.yaml", "layered.yaml", "competitive.yaml"])
-def test_rules_for_any_rows(config: str, run_folder: Path) -> None:
+@pytest.mark.parametrize("config", ["hebbian", "broad", "layered", "competitive"])
+def test_local_rules(config: str, run_folder: Path) -> None:
+    """With curves where they are of a network of its own."""
     changes = {"labels_per_class": 2, "tests_per_class": 4}
-    names = ("digits", "glyphs_more", "prior", "wine")
-    fewer = "--data.sources.prior.inputs=[16]"
-    folder = run(config, dict.fromkeys(names, changes), run_folder, fewer)
-    assert (folder / "checkpoints" / "mean_theta.safetensors").is_file()
-    for name in names:
-        assert (folder / f"{name}_curve.json").is_file()
+    names = ["digits", "prior", "wine"] if config == "competitive" else []
+    fewer = [] if config == "hebbian" else ["--data.sources.prior.inputs=[16]"]
+    folder = run(f"{config}.yaml", dict.fromkeys(names, changes), run_folder, *fewer)
+    kind = PrototypeRule if config == "competitive" else LocalRule
+    assert isinstance(load_learner(folder / "checkpoints" / "mean_theta.safetensors"), kind)
+    assert {path.name for path in folder.glob("*_curve.json")} == {f"{n}_curve.json" for n in names}
 
 
 FEW_SHOT = [
@@ -146,9 +145,7 @@ FEW_SHOT = [
     "--model.learner.settings.channels=4",
 ]
 """Fewer and smaller steps of learners with labels."""
-LEARNERS_OF = {
-    "maml": "MAML", "meta_sgd": "MetaSGD", "anil": "ANIL", "protonet": "PrototypicalNetwork",
-}  # fmt: skip
+LEARNERS_OF = {"meta_sgd": "MetaSGD", "anil": "ANIL", "protonet": "PrototypicalNetwork"}
 
 
 def few_shot(config: str, *options: str) -> list[str]:
@@ -158,25 +155,29 @@ def few_shot(config: str, *options: str) -> list[str]:
     return ["fit", "--config", path, *FEW_SHOT, *small, *options]
 
 
-@pytest.mark.parametrize("config", LEARNERS_OF)
-def test_few_shot(run_folder: Path, config: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_few_shot(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One shot, and resumed as if it had not stopped; ranks are in test_distributed.py."""
-    options = few_shot(config, "--data.sizes.labels_per_class=1", "--data.sizes.tasks=2")
+    options = few_shot("maml", "--data.sizes.labels_per_class=1", "--data.sizes.tasks=2")
     lit_lul(*options, "--trainer.max_steps=1")
     lit_lul(*options, "--ckpt_path=last")
     lit_lul(*options)
-    runs = [run_folder / "runs" / config / f"version_{run}" for run in (0, 1)]
+    runs = [run_folder / "runs" / "maml" / f"version_{run}" for run in (0, 1)]
     same_theta(*runs)
     rows = metrics(runs[0])
     assert rows == metrics(runs[1])
     assert any("val/accuracy" in row for row in rows)
     theta = runs[0] / "checkpoints" / "theta.safetensors"
-    learner = load_learner(theta)
-    assert type(learner) is LEARNERS[LEARNERS_OF[config]]
     assert "load_learner" in theta.with_suffix(".md").read_text()
     capsys.readouterr()
     lit_lul("validate", *options[1:], f"--ckpt_path={theta}")
     assert "val      accuracy " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("config", LEARNERS_OF)
+def test_few_shot_learners(run_folder: Path, config: str) -> None:
+    lit_lul(*few_shot(config, "--data.sizes.labels_per_class=1", "--trainer.max_steps=1"))
+    theta = run_folder / "runs" / config / "version_0" / "checkpoints" / "theta.safetensors"
+    assert type(load_learner(theta)) is LEARNERS[LEARNERS_OF[config]]
 
 
 SMALL_MLP = [
@@ -235,6 +236,7 @@ def test_lstm_mnist(run_folder: Path) -> None:
     assert any("val/accuracy/mnist-10" in row for row in rows)
 
 
+@pytest.mark.slow
 @real_data
 def test_few_shot_on_images(run_folder: Path) -> None:
     """Classes that evaluation keeps are those of validation."""
@@ -250,7 +252,9 @@ def test_few_shot_on_images(run_folder: Path) -> None:
 def test_without_labels_on_images(run_folder: Path) -> None:
     names = ("umtra", "few_shot_study", "few_shot_study_imagenet")
     given = [o for name in names for o in ("--config", str(CONFIGS / f"{name}.yaml"))]
-    lit_lul("fit", *given, *FEW_SHOT, *SMALL_MLP, "--data.sources.imagenet.classes=instances")
+    colour = [IN_COLOUR, "--model.learner.settings.inputs=768"]
+    instances = "--data.sources.imagenet.classes=instances"
+    lit_lul("fit", *given, *FEW_SHOT, *SMALL_MLP, *colour, instances)
     rows = metrics(run_folder / "runs" / "umtra" / "version_0")
     assert any("val/accuracy/imagenet-5" in row for row in rows)
 
@@ -259,9 +263,7 @@ def test_without_labels_on_images(run_folder: Path) -> None:
     ("options", "culprit"),
     [
         (["--held_out.digits={}"], "MAML learns from labels: held-out curves"),
-        (["--data.sizes.draws=2"], "data.sizes.draws 2"),
         (["--data.networks.channels=5"], "MAML expects ConvNet"),
-        (["--data.sources.glyphs.ways=[7]"], "7 target columns"),
         (["--data.problem_length.first=9", "--data.problem_length.last=9"], "data.problem_length"),
     ],
 )
@@ -295,19 +297,19 @@ def test_a_missing_extra_is_named(
     assert not (run_folder / "runs").exists()
 
 
+@pytest.mark.slow
 @real_data
 def test_small(run_folder: Path) -> None:
-    changes: dict[str, Any] = {name: {} for name in HELD_OUT}
-    changes |= dict.fromkeys(("mnist14", "mnist28", "fashion14", "fashion28"), FEWER_IMAGES)
-    changes["imagenet"] = {"images": {"grey": False}}
-    folder = run("small.yaml", changes, run_folder, IN_COLOUR)
+    """With curves of images and of texts; its other datasets are in test_real_data.py."""
+    folder = run("small.yaml", {"mnist14": FEWER_IMAGES, "imdb": {}}, run_folder, IN_COLOUR)
     assert (folder / "checkpoints" / "theta.safetensors").is_file()
-    for name in HELD_OUT:
+    for name in ("mnist14", "imdb"):
         assert (folder / f"{name}_curve.json").is_file()
         assert (folder / f"{name}_embedding.png").is_file()
         assert (folder / f"{name}_receptive_fields.png").is_file() == (name != "imdb")
 
 
+@pytest.mark.slow
 @real_data
 def test_released_and_paper_differ_in_the_form_of_the_rule_alone(run_folder: Path) -> None:
     options = ["--held_out={}", *SMALLER, *SPECIAL_SIDES]

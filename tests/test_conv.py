@@ -45,15 +45,6 @@ def test_tasks_at_once_equal_torchs_operations_for_one() -> None:
             torch.testing.assert_close(layers.z[-1][draw, task], outputs)
 
 
-def test_its_own_statistics_change_nothing_and_others_make_rows_independent() -> None:
-    params, x = params_and_images(COLOUR)
-    statistics = COLOUR.statistics(params, x[0])
-    assert [tuple(mean.shape) for mean, _ in statistics] == [(TASKS, 1, 3)] * 4
-    torch.testing.assert_close(COLOUR.embed(params, x[0], statistics), COLOUR.embed(params, x[0]))
-    other = COLOUR.embed(params, x[1], statistics)
-    torch.testing.assert_close(COLOUR.embed(params, x[1][:, :1], statistics), other[:, :1])
-
-
 def test_head_of_a_linear_head_mlp_is_linear() -> None:
     network = LinearHeadMLP((6, 5, 4), "tanh")
     params = network.init(TASKS, torch.Generator().manual_seed(0))

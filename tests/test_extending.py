@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import lit_lul, metrics
+from learner_contract import Case, check_learner
 from torch import Tensor
 
 from lit_lul.errors import InvalidInput
@@ -135,6 +136,15 @@ def test_learner(folder: Path) -> None:
     with pytest.raises(InvalidInput, match="unknown learner OjaRule") as raised:
         load_learner(theta)
     assert "\n" not in str(raised.value)
+
+
+def test_a_learner_of_ones_own_keeps_the_contract(folder: Path, tmp_path: Path) -> None:
+    module = importlib.import_module("my_rule")
+
+    def make() -> Case:
+        return Case(module.OjaRule(module.OjaSettings(3)).double(), MLP((5, 4, 3)))
+
+    check_learner(make, tmp_path)
 
 
 def test_learner_without_settings_class_is_named_when_it_is_made() -> None:

@@ -1,7 +1,6 @@
 """MAML and its kin: their gradients equal those of plain loops, and what each adapts."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +12,6 @@ from lit_lul.apply.rule import apply_rule
 from lit_lul.errors import InvalidInput
 from lit_lul.estimators import TruncatedBackprop, Truncation
 from lit_lul.estimators.truncated_backprop import advance
-from lit_lul.files.theta import load_learner, save_learner
 from lit_lul.learners import (
     ANIL,
     MAML,
@@ -212,32 +210,6 @@ def test_anil_adapts_the_head_alone(network: dict[str, Any]) -> None:
     assert all(part.abs().max() > 0 for part in parts), "meta-training changes all of it"
 
 
-@pytest.mark.parametrize("first_order", [False, True])
-def test_steps_without_gradients_are_the_same(first_order: bool) -> None:
-    learner = maml(first_order=first_order)
-    with_gradients = advance(learner, None, truncation(learner))
-    with torch.no_grad():
-        without = advance(learner, None, truncation(learner))
-    for (_, one), (_, other) in zip(tensors_of(with_gradients), tensors_of(without), strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
-        assert not other.requires_grad
-
-
-def test_tasks_do_not_change_each_other() -> None:
-    learner = maml()
-    given = truncation(learner)
-    together = advance(learner, None, given)
-    for task in range(TASKS):
-        (batch, *_) = given.batches
-        assert batch.y is not None
-        state = learner.start(learner.network, 1, torch.Generator())
-        for _ in range(STEPS):
-            one = Batch(batch.x[task : task + 1], batch.y[task : task + 1])
-            state = learner.step(learner.network, state, one)
-        for (_, ours), (_, theirs) in zip(tensors_of(together), tensors_of(state), strict=True):
-            torch.testing.assert_close(ours[task], theirs[0])
-
-
 def test_prototypical_network_learns_without_inner_steps() -> None:
     torch.manual_seed(0)
     learner = make(PrototypicalNetwork(StartSettings(**CONV | {"embedding_units": 8})))
@@ -257,26 +229,6 @@ def test_prototypical_network_learns_without_inner_steps() -> None:
         torch.testing.assert_close(outcome.score.loss[task], loss.detach())
         hits = (logits.argmax(-1) == classes[k:]).double().mean()
         torch.testing.assert_close(outcome.score.accuracy[task], hits)
-
-
-@pytest.mark.parametrize(
-    "learner",
-    [
-        MAML(MAMLSettings(**CONV, learn_rate=True)),
-        MAML(MAMLSettings(**DENSE, first_order=True, loss="squared_error")),
-        ANIL(MAMLSettings(**CONV)),
-        MetaSGD(MetaSGDSettings(**CONV, negative_rates=False)),
-        PrototypicalNetwork(StartSettings(**CONV)),
-    ],
-    ids=lambda learner: type(learner).__name__,
-)
-def test_a_learner_comes_back_from_its_file_alone(learner: Learner, tmp_path: Path) -> None:
-    save_learner(learner, tmp_path / "theta.safetensors")
-    loaded = load_learner(tmp_path / "theta.safetensors")
-    assert type(loaded) is type(learner)
-    assert loaded.settings == learner.settings
-    theta = loaded.state_dict()
-    assert all(torch.equal(theta[k], tensor) for k, tensor in learner.state_dict().items())
 
 
 def test_what_cannot_be_is_named() -> None:

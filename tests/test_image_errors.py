@@ -22,54 +22,10 @@ def folder(root: Path) -> Path:
     return root / NAME
 
 
-def hub_dataset(folder: Path) -> ImageSource:
-    return source("someone/else")
-
-
-def no_such_split(folder: Path) -> ImageSource:
-    return source(split="testing")
-
-
-def no_image_column(folder: Path) -> ImageSource:
-    return ImageSource(NAME)
-
-
-def no_label_column(folder: Path) -> ImageSource:
-    return ImageSource(NAME, image_column="img", label_column="fine_label")
-
-
-def no_image_in_column(folder: Path) -> ImageSource:
-    return ImageSource(NAME, image_column="label")
-
-
 def text_dataset(folder: Path) -> ImageSource:
     Path("texts").mkdir()
     Path("texts/train.txt").write_text("one\ntwo\n")
     return ImageSource("texts", image_column="text", label_column="text")
-
-
-def no_such_class(folder: Path) -> ImageSource:
-    return source(classes=["ant", "bee"])
-
-
-def class_without_images(folder: Path) -> ImageSource:
-    return source(classes=["none"])
-
-
-def no_class(folder: Path) -> ImageSource:
-    return source(classes=[])
-
-
-def all_classes_held_out(folder: Path) -> ImageSource:
-    return source(leave_out=write_class_list(folder, *NAMES))
-
-
-def unknown_held_out_class(folder: Path) -> ImageSource:
-    return source(leave_out=write_class_list(folder, "ant", "bee"))
-
-
-def no_leave_out_file(folder: Path) -> ImageSource:
-    return source(leave_out="no.json")
 
 
 def leave_out_is_no_json(folder: Path) -> ImageSource:
@@ -137,24 +93,39 @@ def no_rows(folder: Path) -> ImageSource:
     ("bad", "message"),
     [
         (
-            hub_dataset,
+            lambda _: source("someone/else"),
             r"'someone/else'.* hub .*root/someone/else or .* into \$LIT_LUL_DATA.*reach",
         ),
-        (no_such_split, r"pictures', split 'testing'.*'train'"),
+        (lambda _: source(split="testing"), r"pictures', split 'testing'.*'train'"),
         (
-            no_image_column,
+            lambda _: ImageSource(NAME),
             r"pictures', split 'train': no column 'image'; it has \['img', 'label'\]",
         ),
-        (no_label_column, r"no column 'fine_label'; it has \['img', 'label'\]"),
-        (no_image_in_column, r"column 'label' must hold images, but holds ClassLabel"),
-        (text_dataset, r"'texts'.*column 'text' must hold images, but holds Value"),
-        (no_such_class, r"classes: .*pictures.* has no class 'bee'; .*\['zebra', 'ant', 'mole'\]"),
-        (class_without_images, r"classes: .* has no class 'none'"),
-        (no_class, r"pictures.*no class with images is left"),
-        (all_classes_held_out, r"no class with images is left"),
-        (unknown_held_out_class, r"leave_out: .*pictures.* has no class 'bee'"),
         (
-            no_leave_out_file,
+            lambda _: ImageSource(NAME, image_column="img", label_column="fine_label"),
+            r"no column 'fine_label'; it has \['img', 'label'\]",
+        ),
+        (
+            lambda _: ImageSource(NAME, image_column="label"),
+            r"column 'label' must hold images, but holds ClassLabel",
+        ),
+        (text_dataset, r"'texts'.*column 'text' must hold images, but holds Value"),
+        (
+            lambda _: source(classes=["ant", "bee"]),
+            r"classes: .*pictures.* has no class 'bee'; .*\['zebra', 'ant', 'mole'\]",
+        ),
+        (lambda _: source(classes=["none"]), r"classes: .* has no class 'none'"),
+        (lambda _: source(classes=[]), r"pictures.*no class with images is left"),
+        (
+            lambda folder: source(leave_out=write_class_list(folder, *NAMES)),
+            r"no class with images is left",
+        ),
+        (
+            lambda folder: source(leave_out=write_class_list(folder, "ant", "bee")),
+            r"leave_out: .*pictures.* has no class 'bee'",
+        ),
+        (
+            lambda _: source(leave_out="no.json"),
             r"leave_out 'no.json': .*\(tiny-imagenet\) or a JSON file \{.heldout.: .*No such file",
         ),
         (

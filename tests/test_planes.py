@@ -99,20 +99,6 @@ def test_every_difference_between_the_forms_is_a_setting_of_its_own(name: str) -
     assert getattr(rules[1].settings, name) == PAPER[name]
 
 
-@pytest.mark.parametrize("form", [{}, PAPER])
-def test_tasks_at_once_equal_tasks_alone(form: dict[str, Any]) -> None:
-    rule = make_rule(**form)
-    state, x = make_data(rule, tasks=3)
-    together = rule.step(NETWORK, state, Batch(x))
-    for task in range(3):
-        one = slice(task, task + 1)
-        # binds the loop variable; mypy cannot infer a lambda with a default
-        part = map_tensors(lambda p, one=one: p[one], state)  # type: ignore[misc]
-        alone = rule.step(NETWORK, part, Batch(x[one]))
-        for (_, ours), (_, theirs) in zip(tensors_of(together), tensors_of(alone), strict=True):
-            torch.testing.assert_close(ours[one], theirs)
-
-
 class Largest(TorchDispatchMode):
     """The number of elements of the largest tensor that an operation returns."""
 

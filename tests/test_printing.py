@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lit_lul.data.image_set import ImageSet
-from lit_lul.tasks.transforms import Inversion, Pipeline, Placement, Printing, Tasks
+from lit_lul.tasks.transforms import Pipeline, Placement, Printing, Tasks
 from lit_lul.tasks.transforms.printing import (
     BRIGHTNESS,
     INK,
@@ -16,7 +16,6 @@ from lit_lul.tasks.transforms.printing import (
     sample_kinds,
     silhouettes,
 )
-from lit_lul.trees import tensors_of
 
 SIDE, WAYS, PER_CLASS, TASKS = 9, 4, 8, 3
 SHADES = torch.arange(1, WAYS + 1, dtype=torch.uint8) * 50
@@ -160,15 +159,3 @@ def test_second_images_are_warped_on_their_own() -> None:
     columns = (own.unflatten(-1, (SIDE, SIDE)).sum(-2) * torch.arange(SIDE)).sum(-1) / own.sum(-1)
     pairs = torch.corrcoef(torch.stack([columns.flatten(), moved, together]))
     assert abs(pairs[0, 1]) < 0.2 and pairs[0, 2] > 0.95
-
-
-def test_an_overlay_leaves_other_draws_as_they_are() -> None:
-    images = flat()
-    warp, last = Placement(turned=0.5, shifted=0.5), Inversion(0.5)
-    draws = Pipeline([warp, last]).sample_tasks(tasks_of(images, 20), [3])
-    more = Pipeline([warp, Printing(0.4), last]).sample_tasks(tasks_of(images, 20), [3])
-    assert more[1] is not None
-    for (name, before), (other, after) in zip(
-        tensors_of(draws), tensors_of([more[0], more[2]]), strict=True
-    ):
-        assert name == other and torch.equal(before, after)

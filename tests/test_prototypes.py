@@ -156,15 +156,6 @@ def test_the_embedding_is_every_layer_by_its_gain() -> None:
         torch.testing.assert_close(part, gain * layer)
 
 
-def test_statistics_of_chunks_are_those_of_all_rows() -> None:
-    params = train(make_rule(), NETWORK, [rows(2), rows(3)])["params"]
-    x = rows(4, tasks=1, n=20)
-    expected = NETWORK.statistics(params, x.expand(2, -1, -1))
-    found = NETWORK.statistics_of_chunks(params, x[0].split([3, 10, 7]))
-    for (_, ours), (_, theirs) in zip(tensors_of(found), tensors_of(expected), strict=True):
-        torch.testing.assert_close(ours, theirs)
-
-
 def test_every_number_of_theta_has_a_gradient() -> None:
     rule = make_rule()
     with torch.no_grad():

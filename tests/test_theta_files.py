@@ -1,7 +1,6 @@
 """Files of θ and φ: what is written comes back, and what cannot be is named."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,7 @@ from lit_lul.files.theta import (
     save_learner,
     stored_settings,
 )
-from lit_lul.learners import Learner, LocalRule, LocalSettings
-from lit_lul.learners.metz import PAPER, UnsupervisedUpdate, UpdateSettings
+from lit_lul.learners.metz import UnsupervisedUpdate, UpdateSettings
 from lit_lul.networks.mlp import MLP
 from lit_lul.trees import tensors_of
 
@@ -42,26 +40,6 @@ def rewritten(path: Path, **metadata: Any) -> Path:
     merged = {k: v for k, v in {**found, **metadata}.items() if v is not None}
     save_file(tensors, path, merged)
     return path
-
-
-@pytest.mark.parametrize(
-    "learner",
-    [
-        UnsupervisedUpdate(SMALL),
-        UnsupervisedUpdate(replace(SMALL, **PAPER)),
-        UnsupervisedUpdate(replace(SMALL, planes=["rbf", "hebb"], growth=0.2)),
-        LocalRule(LocalSettings(embedding_units=7, inner_rate=0.5)),
-    ],
-)
-def test_a_learner_comes_back_from_its_file_alone(learner: Learner, tmp_path: Path) -> None:
-    path = tmp_path / "theta.safetensors"
-    save_learner(learner, path)
-    loaded = load_learner(path)
-    assert type(loaded) is type(learner)
-    assert loaded.settings == learner.settings
-    assert stored_settings(path) == described(learner)
-    theta = loaded.state_dict()
-    assert all(torch.equal(theta[k], tensor) for k, tensor in learner.state_dict().items())
 
 
 def test_settings_that_a_file_lacks_take_the_value_they_had(

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from lit_lul.data.image_set import ImageSet
-from lit_lul.errors import InvalidInput
 from lit_lul.tasks.transforms import Pipeline, Printing, Tasks, Tilt
 
 SIDE, CLASSES, PER_CLASS = 8, 4, 300
@@ -121,9 +120,3 @@ def test_overlaid_tasks_are_left_alone(images: ImageSet) -> None:
     assert torch.equal(alone["gain"][~printed], tilt["gain"][~printed])
     first = Pipeline([Tilt((-1.5, -0.5)), Printing(0.3, 0.3)]).sample_tasks(tasks, [0])[0]
     assert first is not None and torch.equal(first["gain"], alone["gain"])
-
-
-def test_rows_that_are_no_images_are_refused(images: ImageSet) -> None:
-    zero = np.zeros((2, 1), dtype=np.int64)
-    with pytest.raises(InvalidInput, match="Tilt: expected images"):
-        Pipeline([Tilt((-1, 1))]).sample_tasks(Tasks(2, 5, zero, zero[0]), [0])

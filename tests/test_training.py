@@ -100,7 +100,6 @@ def test_settings_of_the_command_line_are_stored_with_theta_and_win(run_folder: 
     for run, stage in enumerate(
         (
             ["validate", "--ckpt_path"],
-            ["fit", "--trainer.max_steps=1", "--start_from"],
             ["fit", "--trainer.max_steps=2", "--ckpt_path"],
         ),
         start=1,
@@ -122,7 +121,6 @@ def test_weights_are_numbers_or_schedules(run_folder: Path) -> None:
     weight = "--data.sources.glyphs.init_args.weight"
     for run, (options, expected) in enumerate(
         (
-            ([], moving),
             ([f"{weight}.last=0.25"], moving | {"last": 0.25}),
             ([f"{weight}=0.25"], 0.25),
         )
@@ -230,6 +228,7 @@ def without_step(rows: list[dict[str, str]]) -> list[dict[str, str]]:
     return [{k: v for k, v in row.items() if k not in {"step", "epoch"}} for row in rows]
 
 
+@pytest.mark.slow
 def test_killed_run_goes_on_exactly(run_folder: Path) -> None:
     often = "--checkpoint.every_n_outer_steps=3"
     endless = subprocess.Popen(

@@ -8,7 +8,6 @@ import pytest
 import torch
 from jsonargparse import ArgumentParser
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from lit_lul.data.image_set import ImageSet
 from lit_lul.errors import InvalidInput
@@ -27,21 +26,9 @@ from lit_lul.tasks.transforms import (
     Tilt,
     Transform,
 )
-from lit_lul.trees import Tree, map_tensors, tensors_of
+from lit_lul.trees import Tree
 
 SIDE, CLASSES, PER_CLASS, TASKS, WAYS = 8, 6, 5, 4, 3
-
-EVERY: list[Transform] = [
-    Distortion(0.2),
-    Placement(0.5, 0.5, 2.0),
-    Elastic(0.1),
-    Printing(0.3, 0.3),
-    Tilt((-1.0, 0.5)),
-    Inversion(0.5),
-    TaskMask(0.5),
-    ExampleMask(0.5),
-    Permutation(0.5),
-]
 
 
 @pytest.fixture(scope="module")
@@ -73,14 +60,6 @@ def examples(tasks: Tasks, images: ImageSet) -> tuple[Tensor, Tensor]:
     members = torch.randint(WAYS, (2, tasks.count, 7), generator=generator)
     classes = torch.from_numpy(tasks.classes).expand(2, -1, -1).gather(-1, members)
     return images.class_start[classes], members
-
-
-def same(a: Tree, b: Tree) -> bool:
-    """Whether two trees of draws are equal."""
-    one, other = list(tensors_of(a)), list(tensors_of(b))
-    return [name for name, _ in one] == [name for name, _ in other] and all(
-        torch.equal(x, y) for (_, x), (_, y) in zip(one, other, strict=True)
-    )
 
 
 def run(transforms: list[Transform], x: Tensor, seed: int = 0) -> Tensor:
@@ -129,29 +108,11 @@ def test_shares_of_the_tasks(make: Any) -> None:
     assert changed.float().mean() == pytest.approx(0.3, abs=0.04)
 
 
-@pytest.mark.parametrize("make", [Inversion, Permutation, TaskMask, ExampleMask])
-def test_a_share_of_none_is_skipped(make: Any) -> None:
-    assert Pipeline([make(share=0)]).sample_tasks(table(), [0]) == [None]
-
-
 def test_transforms_follow_the_order_of_the_list() -> None:
     x = torch.rand(TASKS, 3, 50, generator=torch.Generator().manual_seed(0))
     mask = run([TaskMask(share=1, largest=1)], torch.ones_like(x))
     torch.testing.assert_close(run([Inversion(1), TaskMask(1, 1)], x), (1 - x) * mask)
     torch.testing.assert_close(run([TaskMask(1, 1), Inversion(1)], x), 1 - x * mask)
-
-
-@pytest.mark.parametrize("left_out", range(len(EVERY)))
-def test_a_transform_more_changes_no_other_draws(images: ImageSet, left_out: int) -> None:
-    fewer = [*EVERY[:left_out], *EVERY[left_out + 1 :]]
-    every = Pipeline(EVERY).sample_tasks(of_images(images), [1, 2])
-    assert all(draw is not None for draw in every)
-    rest = Pipeline(fewer).sample_tasks(of_images(images), [1, 2])
-    overlays = {type(EVERY[left_out]), Tilt}  # a tilt leaves tasks alone that are printed
-    for transform, before, after in zip(
-        fewer, [*every[:left_out], *every[left_out + 1 :]], rest, strict=True
-    ):
-        assert same(before, after) or overlays == {Printing, type(transform)}
 
 
 def test_a_transform_more_changes_no_others_examples() -> None:
@@ -164,32 +125,6 @@ def test_a_transform_more_changes_no_others_examples() -> None:
     assert torch.equal(both, both * alone) and not torch.equal(both, alone)
 
 
-def test_seeds_determine_tasks_and_examples(images: ImageSet) -> None:
-    pipeline, tasks = Pipeline(EVERY), of_images(images)
-    rows, members = examples(tasks, images)
-
-    def made(task_seed: int, seed: int) -> Tensor:
-        draws = pipeline.sample_tasks(tasks, [task_seed])
-        return pipeline.realise(images.images, images.class_start, rows, members, draws, seed)[0]
-
-    first = made(1, 2)
-    assert first.shape == (2, TASKS, 7, 3 * SIDE**2) and first.dtype == torch.float32
-    assert torch.equal(first, made(1, 2))
-    assert not torch.equal(first, made(2, 2)) and not torch.equal(first, made(1, 3))
-
-
-def test_members_may_expand(images: ImageSet) -> None:
-    pipeline, tasks = Pipeline(EVERY), of_images(images)
-    rows, _ = examples(tasks, images)
-    members = torch.arange(7) % WAYS
-    draws = pipeline.sample_tasks(tasks, [1])
-    few, all_of_them = (
-        pipeline.realise(images.images, images.class_start, rows, m, draws, 0)[0]
-        for m in (members, members.expand(rows.shape))
-    )
-    assert torch.equal(few, all_of_them)
-
-
 def test_tables_are_gathered(images: ImageSet) -> None:
     """Bytes become [0, 1], floats stay."""
     pipeline, rows = Pipeline([]), torch.tensor([[3, 1], [0, 0]])
@@ -198,12 +133,6 @@ def test_tables_are_gathered(images: ImageSet) -> None:
         x, targets = pipeline.realise(rows_of, images.class_start, rows, rows, [], 0)
         torch.testing.assert_close(x, expected[rows])
         assert targets is None
-
-
-def test_images_are_asked_for(images: ImageSet) -> None:
-    for transform in (Distortion(0.1), Printing(0.5), Tilt((-1, 1))):
-        with pytest.raises(InvalidInput, match=f"{type(transform).__name__}: expected images"):
-            Pipeline([transform]).sample_tasks(table(), [0])
 
 
 @dataclass(frozen=True)
@@ -253,20 +182,6 @@ def test_targets_are_side_by_side(images: ImageSet) -> None:
     assert not expected[:, 0].equal(expected[:, 4])
     for columns in (targets.values[..., :2], targets.values[..., 4:6]):
         torch.testing.assert_close(columns.square().sum(-1), torch.ones(2, TASKS, 7))
-
-
-def test_no_value_of_a_tensor_decides_what_is_done(images: ImageSet) -> None:
-    """Tensors without values are enough, so nothing waits for a device."""
-    pipeline, tasks = Pipeline(EVERY), of_images(images)
-    rows, members = examples(tasks, images)
-    draws = pipeline.sample_tasks(tasks, [1])
-    with FakeTensorMode() as mode:
-        pixels, start, which, classes, fixed = map_tensors(
-            mode.from_tensor, [images.images, images.class_start, rows, members, draws]
-        )
-        x, targets = pipeline.realise(pixels, start, which, classes, fixed, 0)
-    assert x.shape == (2, TASKS, 7, images.inputs)
-    assert targets is not None and targets.values.shape == (2, TASKS, 7, 4)
 
 
 def test_configurations_name_classes_alone() -> None:
