@@ -24,7 +24,7 @@ from lit_lul.files.tf_checkpoint import import_released
 from lit_lul.files.theta import check_settings
 from lit_lul.learners import LEARNERS
 from lit_lul.report.command import report
-from lit_lul.sweep import sweep
+from lit_lul.sweep import LOGGER, sweep
 from lit_lul.training.checkpoints import (
     AtomicCheckpointIO,
     RunCheckpoint,
@@ -46,9 +46,8 @@ from lit_lul.training.preemption import StopOnSignal
 from lit_lul.training.rule_card import RuleCard
 from lit_lul.training.wandb_logger import keep_run_ids
 
-CSV = "lit_lul.training.loggers.RunCSVLogger"
-FILE_LOGGERS = (CSV, "lightning.pytorch.loggers.TensorBoardLogger")
-LOGGER = {"class_path": CSV, "init_args": {"save_dir": "runs", "name": "default"}}
+FILE_LOGGERS = (LOGGER, "lightning.pytorch.loggers.TensorBoardLogger")
+DEFAULT_LOGGER = {"class_path": LOGGER, "init_args": {"save_dir": "runs", "name": "default"}}
 """The default logger, used where the configuration sets none."""
 
 DESCRIPTION = (
@@ -59,19 +58,19 @@ DESCRIPTION = (
     "To import θ that the paper's authors released: import (see import --help)."
 )
 
-NO_OPTIONS = {"model", "datamodule", "weights_only"}
-COMMANDS = {
-    "fit": NO_OPTIONS | {"train_dataloaders", "val_dataloaders"},
-    "validate": NO_OPTIONS | {"dataloaders"},
-    "test": NO_OPTIONS | {"dataloaders"},
-}
-"""Commands of the trainer, each with the arguments that it does not expose as options."""
-FUNCTIONS: dict[str, Callable[..., None]] = {
+HIDDEN = {"model", "datamodule", "weights_only"}
+COMMANDS: dict[str, Callable[..., None] | set[str]] = {
+    "fit": HIDDEN | {"train_dataloaders", "val_dataloaders"},
+    "validate": HIDDEN | {"dataloaders"},
+    "test": HIDDEN | {"dataloaders"},
     "predict": predict,
     "import": import_released,
     "sweep": sweep,
+    "report": report,
 }
-"""Other commands, each a function whose arguments are options."""
+"""Commands: a function, whose arguments are options, or for methods of the trainer the arguments
+that are no options. `report` parses its own."""
+TRAINER = {name: hidden for name, hidden in COMMANDS.items() if isinstance(hidden, set)}
 NOT_MEANT = re.compile(r" - Expected a path but .*? invalid")
 """What the parser tries as well where a value may be a class: a file of its settings."""
 
@@ -81,14 +80,14 @@ class LitLulCLI(LightningCLI):
 
     def __init__(self, args: list[str]) -> None:
         """Run `args`; where they begin with a command, the slow parsers of others are not made."""
-        self.commands = {name: COMMANDS[name] for name in args[:1] if name in COMMANDS} or COMMANDS
+        self.commands = {name: TRAINER[name] for name in args[:1] if name in TRAINER} or TRAINER
         parser = {"parser_mode": "omegaconf+", "exit_on_error": False}
         super().__init__(
             MetaLightningModule,
             TaskDataModule,
             args=args,
             trainer_defaults={
-                "logger": [LOGGER],
+                "logger": [DEFAULT_LOGGER],
                 "num_sanity_val_steps": 0,
                 "inference_mode": False,  # learners may compute gradients in rollouts
             },
@@ -135,12 +134,10 @@ class LitLulCLI(LightningCLI):
         """Choose what suits the machine and the run's folder; read the settings of θ."""
         config = self.config[self.subcommand]
         self._suit_the_machine(config)
-        check_installed(logger.class_path for logger in config.trainer.logger or [])
-        loggers = [
-            logger.init_args
-            for logger in config.trainer.logger or []
-            if logger.class_path in FILE_LOGGERS and logger.init_args.version is None
-        ]
+        every = config.trainer.logger or []
+        check_installed(logger.class_path for logger in every)
+        files = [logger.init_args for logger in every if logger.class_path in FILE_LOGGERS]
+        loggers = [arguments for arguments in files if arguments.version is None]
         root = Path(loggers[0].save_dir) / (loggers[0].name or "") if loggers else Path()
         resumed = None
         if config.ckpt_path == "last":
@@ -156,11 +153,7 @@ class LitLulCLI(LightningCLI):
                 logger.version = version
 
     def _take_settings(self, config: Any) -> None:
-        """Replace the configuration's learner by the one stored with θ, with its settings.
-
-        Raises:
-            InvalidInput: when the command line or a configuration file contradicts them.
-        """
+        """Replace the configuration's learner by the one stored with θ, with its settings."""
         source = config.ckpt_path or config.start_from
         if source is None:
             return
@@ -171,9 +164,8 @@ class LitLulCLI(LightningCLI):
         if said is not None and config.model.learner is not None:
             configured = config.model.learner.class_path.rpartition(".")[2]
             values = said.get("init_args.settings")
-            check_settings(
-                source, (name, settings), (configured, values.as_dict() if values else {})
-            )
+            values = values.as_dict() if values else {}
+            check_settings(source, (name, settings), (configured, values))
         if name not in LEARNERS:
             raise InvalidInput(f"{source}: unknown learner {name}, import the file that has it")
         space: Any = Namespace  # jsonargparse leaves its constructor without types
@@ -185,28 +177,24 @@ class LitLulCLI(LightningCLI):
         if config.model.compile is not None:
             return
         config.model.compile = has_compiler()
-        if config.trainer.precision is None:
-            compiled = config.model.compile
-            config.trainer.precision = fast_precision(config.trainer.accelerator, compiled)
+        compiled, trainer = config.model.compile, config.trainer
+        if trainer.precision is None:
+            trainer.precision = fast_precision(trainer.accelerator, compiled)
         if not getattr(rank_zero_only, "rank", None):
-            compiled = str(config.model.compile).lower()
             console = Console(stderr=True, soft_wrap=True, highlight=False)
-            console.print(
-                f"for this machine: model.compile {compiled}, "
-                f"trainer.precision {config.trainer.precision}"
-            )
+            chosen = f"model.compile {str(compiled).lower()}, trainer.precision {trainer.precision}"
+            console.print(f"for this machine: {chosen}")
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Make the trainer with this package's progress bar, files and signal handling."""
-        config = self.config_init[self.subcommand].trainer
+        given = self.config_init[self.subcommand]
+        config, data_root = given.trainer, self.datamodule.data_root
         check_precision(config.precision)
         config.plugins = [*(config.plugins or []), AtomicCheckpointIO()]
-        held_out, data_root = self.config_init[self.subcommand].held_out, self.datamodule.data_root
         self.curves = [
-            HeldOutCurve(name, entry, data_root) for name, entry in (held_out or {}).items()
+            HeldOutCurve(name, entry, data_root) for name, entry in (given.held_out or {}).items()
         ]
-        path = self.config_init[self.subcommand].start_from
-        start = [] if path is None else [StartFrom(path)]
+        start = [] if given.start_from is None else [StartFrom(given.start_from)]
         bar = [] if config.enable_progress_bar is False else [OuterStepProgressBar()]
         self.card = RuleCard(self.curves, self.datamodule.datasets, self.source)
         own = [StopOnSignal(), *bar, *self.curves, self.card]
@@ -228,7 +216,7 @@ class LitLulCLI(LightningCLI):
         measured = self.trainer.callback_metrics
         for stage in ("val", "test"):  # rollouts on tasks that training never sees
             if f"{stage}/accuracy" in measured:
-                accuracy, loss = (measured[f"{stage}/{name}"] for name in ("accuracy", "meta_loss"))
+                accuracy, loss = measured[f"{stage}/accuracy"], measured[f"{stage}/meta_loss"]
                 console.print(f"{stage:<8} accuracy {accuracy:.1%}, meta-loss {loss:.4f}")
         if self.subcommand == "fit":
             console.print(f"θ        {self.card.theta}\ncard     {self.card.path}")
@@ -252,28 +240,22 @@ def main(args: list[str] | None = None) -> None:
         docstring_parse_attribute_docstrings=True,
     )
     given = sys.argv[1:] if args is None else args
-    command = given[0] if given else ""
+    name = given[0] if given else ""
+    command = COMMANDS.get(name)
     try:
-        if command == "report":
+        if command is report:
             report(given[1:])
-            return
-        arguments = with_bases(given)
-        if command in FUNCTIONS:
-            auto_cli(
-                FUNCTIONS[command],
-                args=arguments[1:],
-                prog=f"lit_lul {command}",
-                exit_on_error=False,
-            )
-            return
-        LitLulCLI(arguments)
+        elif callable(command):
+            options = with_bases(given[1:])
+            auto_cli(command, args=options, prog=f"lit_lul {name}", exit_on_error=False)
+        else:
+            LitLulCLI(with_bases(given))
     except (ArgumentError, OmegaConfBaseException) as error:
         raise root_cause(error) or InvalidInput(reason_of(error)) from error
     except ValueError as error:
-        root = root_cause(error)
-        if root is None:
-            raise
-        raise root from error
+        if root := root_cause(error):
+            raise root from error
+        raise
     except RuntimeError as error:
         if not isinstance(error, DistError) and "by peer" not in str(error):
             raise

@@ -3,16 +3,14 @@
     @dataclass(frozen=True)
     class Sizes(Checked):
         cohorts: PositiveInt = 8
-        share: Share = 0.5
-        std: Annotated[float, Bounds(gt=0, lt=math.inf)] = 0.01
         hidden_units: Annotated[list[PositiveInt], Length(1)] = ...
-        noise: Literal["persistent", "episode"] = "persistent"
 
 A rule that relates two fields follows `super().__post_init__()` in a `__post_init__`. Functions,
 such as an `__init__`, call `check_arguments(function, locals())`.
 """
 
 import math
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -25,6 +23,7 @@ from annotated_types import Interval, Len
 
 from lit_lul.errors import InvalidInput
 
+hints_of = cache(get_type_hints)
 KINDS: dict[Any, tuple[type, str]] = {
     int: (Integral, "an integer"),
     float: (Real, "a number"),
@@ -35,22 +34,26 @@ KINDS: dict[Any, tuple[type, str]] = {
 """The values that a type stands for, and what errors call them; otherwise its instances."""
 
 
+COMPARISONS = {
+    "gt": ("above", operator.gt),
+    "ge": ("at least", operator.ge),
+    "lt": ("below", operator.lt),
+    "le": ("at most", operator.le),
+}
+
+
 class Bounds(Interval):
     """An interval of annotated-types, with words for errors and `--help`."""
 
     def __repr__(self) -> str:
         """Such as `at least 1`, or `at least 0 and below 0.5`."""
-        bounds = {"above": self.gt, "at least": self.ge, "below": self.lt, "at most": self.le}
-        return " and ".join(
-            f"{word} {bound}" for word, bound in bounds.items() if bound is not None
-        )
+        given = ((word, getattr(self, name)) for name, (word, _) in COMPARISONS.items())
+        return " and ".join(f"{word} {bound}" for word, bound in given if bound is not None)
 
     def __contains__(self, value: Any) -> bool:
         """Whether a number lies within."""
-        low = (self.gt is None or value > self.gt) and (self.ge is None or value >= self.ge)
-        return (
-            low and (self.lt is None or value < self.lt) and (self.le is None or value <= self.le)
-        )
+        given = ((holds, getattr(self, name)) for name, (_, holds) in COMPARISONS.items())
+        return all(holds(value, bound) for holds, bound in given if bound is not None)
 
 
 class Length(Len):
@@ -66,6 +69,18 @@ class Length(Len):
         return self.min_length <= len(value) <= (self.max_length or math.inf)
 
 
+class Ordered:
+    """A lower and an upper bound, with words for errors and `--help`."""
+
+    def __repr__(self) -> str:
+        """How errors say it."""
+        return "in order"
+
+    def __contains__(self, value: Any) -> bool:
+        """Whether the lower bound comes first, and not above the upper one."""
+        return bool(value[0] <= value[1])
+
+
 PositiveInt: TypeAlias = Annotated[int, Bounds(ge=1)]
 NonNegativeInt: TypeAlias = Annotated[int, Bounds(ge=0)]
 Positive: TypeAlias = Annotated[float, Bounds(gt=0)]
@@ -75,11 +90,7 @@ Share: TypeAlias = Annotated[float, Bounds(ge=0, le=1)]
 
 @dataclass(frozen=True)
 class Checked:
-    """Base of dataclasses whose fields are checked when an instance is made.
-
-    Raises:
-        InvalidInput: for a value that the annotation of its field forbids.
-    """
+    """Base of dataclasses whose fields are checked when an instance is made."""
 
     def __post_init__(self) -> None:
         check_arguments(type(self), vars(self), f"{type(self).__name__}.")
@@ -91,14 +102,9 @@ def check_arguments(of: Callable[..., Any], arguments: Mapping[str, Any], prefix
     Raises:
         InvalidInput: for a value that its annotation forbids; its name follows the prefix.
     """
-    for name, hint in _hints(of).items():
+    for name, hint in hints_of(of, include_extras=True).items():
         if name in arguments:
             _check(prefix + name, hint, arguments[name])
-
-
-@cache
-def _hints(of: Callable[..., Any]) -> dict[str, Any]:
-    return get_type_hints(of, include_extras=True)
 
 
 def _check(name: str, hint: Any, value: Any) -> None:

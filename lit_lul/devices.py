@@ -42,11 +42,7 @@ PRECISIONS = ("32-true", "bf16-mixed", "64-true")
 
 
 def check_precision(precision: object) -> None:
-    """Check the trainer's precision, by any of Lightning's names for it.
-
-    Raises:
-        InvalidInput: for an unsupported precision.
-    """
+    """Check the trainer's precision, by any of Lightning's names for it."""
     if str(precision) not in (*PRECISIONS, "None", "32", "64", "bf16"):
         raise InvalidInput(f"trainer.precision {precision}: expected {', '.join(PRECISIONS)}")
 

@@ -30,17 +30,13 @@ SEED = 0
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a sweep.
-
-    Attributes:
-        folder: gets the output, the run's own folder, and `run.json` when it has finished.
-        command: what is started.
-        values: what the sweep sets, by option.
-    """
+    """One run of a sweep."""
 
     folder: Path
+    """It gets the output, the run's own folder, and `run.json` when it has finished."""
     command: list[str]
     values: dict[str, Any]
+    """What the sweep sets, by option."""
 
     @property
     def finished(self) -> bool:
@@ -67,12 +63,15 @@ def sweep(file: Path, out: Path = Path("runs/sweep")) -> None:
     runs = list(make_runs(file, content, out))
     left = [run for run in runs if not run.finished]
     console.print(f"{len(runs)} runs, {len(runs) - len(left)} finished before")
+    name = str((content.get("metric") or {}).get("name"))
     failed, start = [], time.monotonic()
     for done, run in enumerate(left, 1):
         found = _finish(run)
         if found is None:
             failed.append(run)
-        result = "failed" if found is None else _metric(content, found)
+        result = "failed" if found is None else "finished"
+        if found is not None and name in found:
+            result = f"{name} {found[name]:.3f}"
         ahead = (time.monotonic() - start) / done * (len(left) - done) / 60
         console.print(f"{run.folder.name}: {result}, about {ahead:.0f} minutes left")
     if failed:
@@ -81,11 +80,7 @@ def sweep(file: Path, out: Path = Path("runs/sweep")) -> None:
 
 
 def read_sweep(file: Path) -> dict[str, Any]:
-    """A sweep that can run here.
-
-    Raises:
-        InvalidInput: when the file is missing or no such sweep, naming what is wrong.
-    """
+    """A sweep that can run here."""
     try:
         content = yaml.safe_load(file.read_text())
     except (OSError, yaml.YAMLError) as error:
@@ -103,11 +98,7 @@ def read_sweep(file: Path) -> dict[str, Any]:
 
 
 def make_runs(file: Path, content: Mapping[str, Any], out: Path) -> Iterator[Run]:
-    """All runs of a sweep: of a grid the last parameter varies fastest.
-
-    Raises:
-        InvalidInput: for a distribution that is unknown, or a random sweep without `run_cap`.
-    """
+    """All runs of a sweep: of a grid the last parameter varies fastest."""
     parameters = content["parameters"]
     if content["method"] == "grid":
         lists = [_values(file, name, p) for name, p in parameters.items()]
@@ -180,7 +171,7 @@ def _short(values: Mapping[str, Any]) -> str:
 
 
 def _finish(run: Run) -> dict[str, float] | None:
-    """Run to the end: the last metrics, None if the run failed."""
+    """Run to the end: the last value of every metric, None if the run failed."""
     with not_written(run.folder):
         run.folder.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
@@ -189,7 +180,10 @@ def _finish(run: Run) -> dict[str, float] | None:
     logs = sorted(run.folder.glob("version_*/metrics.csv"), key=lambda path: path.stat().st_mtime)
     if ended.returncode or not logs:
         return None
-    metrics = last_metrics(logs[-1])
+    metrics: dict[str, float] = {}
+    with logs[-1].open(newline="") as file:
+        for row in csv.DictReader(file):
+            metrics |= {name: float(value) for name, value in row.items() if value}
     content = {
         "command": run.command[1:],
         "values": run.values,
@@ -200,17 +194,3 @@ def _finish(run: Run) -> dict[str, float] | None:
     with replace_file(run.folder / FINISHED) as temporary:
         temporary.write_text(json.dumps(content, indent=1))
     return metrics
-
-
-def last_metrics(log: Path) -> dict[str, float]:
-    """The last value of every metric in a CSV log."""
-    last: dict[str, float] = {}
-    with log.open(newline="") as file:
-        for row in csv.DictReader(file):
-            last |= {name: float(value) for name, value in row.items() if value}
-    return last
-
-
-def _metric(content: Mapping[str, Any], found: Mapping[str, float]) -> str:
-    name = str((content.get("metric") or {}).get("name"))
-    return f"{name} {found[name]:.3f}" if name in found else "finished"

@@ -89,7 +89,7 @@ def test_learning_rate_of_the_paper() -> None:
 
 def test_bad_schedules_are_named() -> None:
     optimizer = torch.optim.Adam([torch.zeros(1, requires_grad=True)])
-    with pytest.raises(InvalidInput, match=r"UnrollLength must have bounds in order, got \[4, 2\]"):
+    with pytest.raises(InvalidInput, match=r"UnrollLength\.first must be in order, got \(4, 2\)"):
         UnrollLength(first=(4, 2))
     with pytest.raises(InvalidInput, match="distribution must be one of normal, log-uniform"):
         ProblemLength(distribution="uniform")  # type: ignore[arg-type]

@@ -205,7 +205,7 @@ def test_configurations_name_classes_alone() -> None:
         ),
         (lambda: Elastic(0.2), r"Elastic\.largest must be .*, got 0\.2"),
         (lambda: Printing(0.6, 0.5), r"at most 1, got 0\.6 and 0\.5"),
-        (lambda: Tilt((0.5, -0.5)), r"Tilt\.bounds must be in order, got \[0\.5, -0\.5\]"),
+        (lambda: Tilt((0.5, -0.5)), r"Tilt\.bounds must be in order, got \(0\.5, -0\.5\)"),
         (lambda: Permutation(float("nan")), r"Permutation\.share must be .*, got nan"),
     ],
 )

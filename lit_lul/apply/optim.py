@@ -55,9 +55,6 @@ class Learned(Optimizer):
 
         Returns:
             The loss from the closure, None without one.
-
-        Raises:
-            InvalidInput: for a gradient that is sparse or complex.
         """
         loss = None
         if closure is not None:

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from rich.console import Console
-from torch import Tensor
 
 from lit_lul.apply.rows import load_rows
 from lit_lul.apply.rule import apply_rule, write_applied
@@ -43,12 +42,14 @@ def predict(
         batch_size: B, rows per inner step.
         seed: determines the initial φ, the order of the inputs and the minibatches.
         device: cpu, cuda or cuda:N; auto uses a GPU if there is one.
-
-    Raises:
-        InvalidInput: for an invalid file, folder, number or device.
     """
     learner = load_rule(rule).to(find_device(device))
-    x = _load(data_path, images, data_root)
+    if data_path is not None and images is None:
+        x = load_rows(data_path)
+    elif images is not None and data_path is None:
+        x = load_images(images, data_root).images.flatten(1).float() / 255
+    else:
+        raise InvalidInput("predict: expected one of data_path and images")
     try:
         output_folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -59,12 +60,3 @@ def predict(
     embeddings, phi = write_applied(applied, output_folder)
     console = Console(soft_wrap=True, highlight=False)
     console.print(f"embeddings  {embeddings}\nφ           {phi}")
-
-
-def _load(data_path: Path | None, images: ImageSource | None, data_root: str | None) -> Tensor:
-    """The user's data (n, N_0), in [0, 1]."""
-    if data_path is not None and images is None:
-        return load_rows(data_path)
-    if images is not None and data_path is None:
-        return load_images(images, data_root).images.flatten(1).float() / 255
-    raise InvalidInput("predict: expected one of data_path and images")

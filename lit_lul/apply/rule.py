@@ -42,9 +42,6 @@ class Applied(NamedTuple):
         """Embed other rows of the same kind, (n, N_0) in [0, 1]: (n, E), on the device of φ.
 
         The embedding of a row does not depend on the other rows.
-
-        Raises:
-            InvalidInput: when rows have another number of inputs.
         """
         if x.ndim != 2 or x.shape[1] != self.network.inputs:
             raise InvalidInput(
@@ -96,11 +93,7 @@ def apply_rule(
 def row_network(
     rule: Learner, inputs: int, hidden_units: Sequence[int], activation: Activation = "relu"
 ) -> RowNetwork:
-    """The network that a rule trains on rows where these hidden units are asked for.
-
-    Raises:
-        InvalidInput: for a size below one, or a rule that trains neither or learns from labels.
-    """
+    """The network that a rule trains on rows where these hidden units are asked for."""
     check_unlabelled(rule)
     network = rule.network_for(MLP((inputs, *hidden_units, rule.embedding_units), activation))
     if not isinstance(network, RowNetwork):
@@ -124,9 +117,6 @@ def train_networks(
 
     Returns:
         φ of the T networks, for inputs in their original order, and batch statistics of all rows.
-
-    Raises:
-        InvalidInput: for a number out of range, or embeddings that are not finite.
     """
     if not 2 <= batch_size <= len(x):
         raise InvalidInput(f"batch_size {batch_size}: expected 2 to {len(x)}, the number of rows")
@@ -192,9 +182,6 @@ def write_applied(applied: Applied, folder: Path | str) -> tuple[Path, Path]:
 
     Returns:
         The paths of the embeddings and of φ.
-
-    Raises:
-        InvalidInput: when a file cannot be written.
     """
     embeddings, phi = Path(folder) / "embeddings.npy", Path(folder) / "phi.safetensors"
     save_phi(applied.params, applied.network, phi, applied.statistics)

@@ -140,10 +140,7 @@ class RuleTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
 
         They are computed in double precision: a row gets the same features alone and among others.
 
-        Raises:
-            InvalidInput: for an invalid parameter, or values outside [0, 1] if they are not scaled.
-            ValueError: for missing or infinite values, or another number of columns.
-            TypeError: for a sparse matrix.
+        Errors are those of `fit`, and a ValueError for another number of columns.
         """
         check_is_fitted(self, "statistics_")
         check_arguments(RuleTransformer.__init__, self.get_params(deep=False))

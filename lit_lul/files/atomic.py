@@ -13,11 +13,7 @@ from lit_lul.errors import InvalidInput
 
 @contextmanager
 def not_written(path: Path | str | None) -> Iterator[None]:
-    """A context that turns a failure to write `path` into a one-line error that names it.
-
-    Raises:
-        InvalidInput: the block raised an OSError (usually a full disk) or a SafetensorError.
-    """
+    """A context that turns a failure to write `path` into a one-line error that names it."""
     try:
         yield
     except (OSError, SafetensorError) as error:

@@ -27,9 +27,6 @@ def with_bases(arguments: list[str]) -> list[str]:
 
     Args:
         arguments: arguments of the command line.
-
-    Raises:
-        InvalidInput: when a base is missing or not a configuration.
     """
     expanded = []
     for before, argument in zip(["", *arguments], arguments, strict=False):
@@ -44,11 +41,7 @@ def with_bases(arguments: list[str]) -> list[str]:
 
 
 def load_config(path: Path) -> DictConfig:
-    """Read a configuration file, merged onto its base where it has one.
-
-    Raises:
-        InvalidInput: when the file or a base is missing or not a configuration.
-    """
+    """Read a configuration file, merged onto its base where it has one."""
     path = find_config(Path(), str(path))
     try:
         config = OmegaConf.load(path)

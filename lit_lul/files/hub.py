@@ -29,9 +29,6 @@ def client(what: str) -> tuple[Any, tuple[type[Exception], ...]]:
 
     Args:
         what: what needs it, in the error.
-
-    Raises:
-        InvalidInput: when it is not installed.
     """
     try:
         hub: Any = import_module("huggingface_hub")

@@ -37,9 +37,6 @@ def save_phi(
         path: the file.
         statistics: batch statistics of the rows that φ was trained on, from `network.statistics`,
             to embed other rows with.
-
-    Raises:
-        InvalidInput: when the file cannot be written.
     """
     metadata = {"format": FORMAT, **network_metadata(network)}
     with replace_file(Path(path)) as temporary:
@@ -70,11 +67,7 @@ def network_metadata(network: RowNetwork) -> dict[str, str]:
 
 
 def stored_network(path: Path | str, metadata: Mapping[str, str]) -> RowNetwork:
-    """The network in a file's metadata.
-
-    Raises:
-        InvalidInput: when it is of another class, or its fields are invalid.
-    """
+    """The network in a file's metadata."""
     name = metadata.get("class")
     if name not in NETWORKS:
         expected = " or ".join(NETWORKS)

@@ -55,9 +55,6 @@ def read_card(path: Path) -> str:
 
     The front matter has `license`, `library_name`, `tags`, `datasets` and `metrics`; the sections
     are Usage, Numbers and Limits.
-
-    Raises:
-        InvalidInput: when the file is missing or lacks one of these.
     """
     hub, _ = client(f"{path}: reading a card")
     try:

@@ -15,9 +15,6 @@ def read_tensors(path: Path | str, *formats: str) -> tuple[dict[str, Tensor], di
     Args:
         path: the file.
         formats: valid values of the metadata's `format`, the newest first.
-
-    Raises:
-        InvalidInput: when the file is missing, truncated, or of another format.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -36,11 +33,7 @@ def read_tensors(path: Path | str, *formats: str) -> tuple[dict[str, Tensor], di
 def check_same(
     source: Path | str, found: Mapping[str, object], expected: Mapping[str, object]
 ) -> None:
-    """Check that values stored in a file equal the configured values.
-
-    Raises:
-        InvalidInput: when one differs, naming the first.
-    """
+    """Check that values in a file equal the configured values; an error names the first."""
     for name, value in expected.items():
         if found.get(name) != value:
             raise InvalidInput(f"{source}: made with {name} {found.get(name)}, not {value}")
@@ -49,11 +42,7 @@ def check_same(
 def check_shapes(
     source: Path | str, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]
 ) -> None:
-    """Check that a file's tensors have the expected names and shapes.
-
-    Raises:
-        InvalidInput: when one differs, naming the first, tensors of θ before others.
-    """
+    """Check that a file's tensors have the expected names and shapes; an error names the first."""
     for name in sorted(
         expected.keys() | found.keys(), key=lambda n: (not n.startswith("learner."), n)
     ):

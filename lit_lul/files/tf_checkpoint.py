@@ -168,11 +168,7 @@ CRC = _crc_table()
 
 
 def _check(content: bytes, masked: int, what: str) -> None:
-    """Compare a CRC-32C, masked as LevelDB does.
-
-    Raises:
-        ValueError: when it differs.
-    """
+    """Compare a CRC-32C, masked as LevelDB does."""
     crc = 0xFFFFFFFF
     for byte in content:
         crc = crc >> 8 ^ CRC[(crc ^ byte) & 0xFF]

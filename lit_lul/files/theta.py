@@ -11,26 +11,8 @@ from safetensors.torch import save_file
 from lit_lul.errors import InvalidInput
 from lit_lul.files.atomic import replace_file
 from lit_lul.files.hub import THETA, fetch_rule, is_reference
-from lit_lul.files.tensors import check_same, check_shapes, read_tensors
+from lit_lul.files.tensors import check_shapes, read_tensors
 from lit_lul.learners import LEARNERS, Learner
-
-__all__ = [
-    "FORMAT",
-    "PRETRAINED",
-    "Stored",
-    "available_learners",
-    "available_rules",
-    "check_same",
-    "check_settings",
-    "check_shapes",
-    "described",
-    "load_learner",
-    "load_rule",
-    "read_tensors",
-    "rule_path",
-    "save_learner",
-    "stored_settings",
-]
 
 FORMAT = "lit_lul learner"
 VERSION = 2
@@ -55,11 +37,7 @@ def described(learner: Learner) -> Stored:
 
 
 def save_learner(learner: Learner, path: Path | str) -> None:
-    """Write θ and the learner's class and settings to one safetensors file, atomically.
-
-    Raises:
-        InvalidInput: when the file cannot be written.
-    """
+    """Write θ and the learner's class and settings to one safetensors file, atomically."""
     theta = {name: t.detach().cpu().contiguous() for name, t in learner.state_dict().items()}
     name, settings = described(learner)
     metadata = {
@@ -112,11 +90,7 @@ def load_rule(name_or_path: Path | str) -> Learner:
 
 
 def stored_settings(name_or_path: Path | str) -> Stored:
-    """Class name and all settings of the learner in a file, as `load_learner` uses them.
-
-    Raises:
-        InvalidInput: in the cases of `load_learner`.
-    """
+    """Class name and all settings of the learner in a file, as `load_learner` uses them."""
     path = rule_path(name_or_path)
     name, stored = _stored(path, read_tensors(path, FORMAT)[1])
     return name, asdict(_settings(path, name, stored))
@@ -151,11 +125,7 @@ def _plain(value: object) -> object:
 
 
 def _stored(path: Path, metadata: Mapping[str, str]) -> Stored:
-    """Class name and settings in a file's metadata, unchecked.
-
-    Raises:
-        InvalidInput: when they are missing, or the file's format version is another.
-    """
+    """Class name and settings in a file's metadata, unchecked."""
     version = metadata.get("format_version", "none")
     if version != str(VERSION):
         newer = version.isdecimal() and int(version) > VERSION
@@ -209,9 +179,6 @@ def rule_path(name_or_path: Path | str) -> Path:
 
     In this order: the name of a learner that ships; a file, or a folder with `theta.safetensors`; a
     repository on the hub, whose file is fetched into the cache of `huggingface_hub`.
-
-    Raises:
-        InvalidInput: when it is a name and no such learner ships, or it cannot be fetched.
     """
     path = Path(name_or_path)
     if str(name_or_path) in available_learners():

@@ -32,9 +32,6 @@ class ClassTasks(TaskSource):
         ways: numbers of classes of a task, equally frequent; each is a family.
         weight: of all families together.
         transforms: applied to the inputs in this order.
-
-    Raises:
-        InvalidInput: when the pool has fewer classes than a task needs.
     """
 
     def __init__(
@@ -49,6 +46,7 @@ class ClassTasks(TaskSource):
         if len(pool) < max(ways):
             raise InvalidInput(f"{name}: {max(ways)} classes asked for, {len(pool)} to draw from")
         self.name, self.images, self.pool = name, images, np.array(pool)
+        self.class_start, self.class_sizes = images.class_start.numpy(), images.class_sizes.numpy()
         inputs = images.images[0].numel()
         self._known = images if images.images.ndim == 4 else None  # what transforms may look at
         self.families = [Family(f"{name}-{n}", n, weight / len(ways), inputs) for n in ways]
@@ -104,11 +102,15 @@ class ClassTasks(TaskSource):
         """Draw the classes of every task, as indices into `images`: (T, W).
 
         The first `ways` have labels, all W are among the unlabelled examples.
-
-        Raises:
-            InvalidInput: when a class of the pool has too few images.
         """
-        self._check_labels(sizes)
+        poorest = int(self.pool[self.class_sizes[self.pool].argmin()])
+        count, needed = self.class_sizes[poorest], sizes.labels_per_class + sizes.queries
+        if count < needed:
+            raise InvalidInput(
+                f"{self.name}: class {self.images.class_names[poorest]!r} has {count} "
+                f"images, {sizes.labels_per_class} labels per class and {sizes.queries} queries "
+                f"need {needed}"
+            )
         every = min(round(ways * sizes.classes), len(self.pool))
         return np.stack([of_tasks.permutation(self.pool)[:every] for _ in range(sizes.tasks)])
 
@@ -117,37 +119,22 @@ class ClassTasks(TaskSource):
     ) -> np.ndarray:
         """Draw a row for every unlabelled example, given its class within its task, (U, T, B)."""
         chosen = np.take_along_axis(classes[None], members, axis=2)
-        start, count = self.images.class_start.numpy(), self.images.class_sizes.numpy()
-        rows: np.ndarray = start[chosen] + rng.integers(count[chosen])
+        rows: np.ndarray = self.class_start[chosen] + rng.integers(self.class_sizes[chosen])
         return rows
 
     def labelled_rows(
         self, classes: np.ndarray, sizes: ProblemSizes, rng: np.random.Generator
     ) -> np.ndarray:
         """Draw the rows of every class, support and then query: (R, T, ways, k + queries)."""
-        start, count = self.images.class_start.numpy(), self.images.class_sizes.numpy()
-        counts = np.broadcast_to(count[classes], (sizes.draws, *classes.shape))
+        counts = np.broadcast_to(self.class_sizes[classes], (sizes.draws, *classes.shape))
         every = sizes.labels_per_class + sizes.queries
-        rows: np.ndarray = start[classes][..., None] + distinct(counts, every, rng)
+        rows: np.ndarray = self.class_start[classes][..., None] + distinct(counts, every, rng)
         return rows
 
     def labelled_x(self, plan: Tree, seed: int) -> tuple[Tensor, Targets | None]:
         """Make the labelled examples (R, T, K + K', N_0), and what transforms add to targets."""
         rows, members = plan["labelled_rows"], plan["labelled_members"]
-        return self.pipeline.realise(
-            *self._on_device, rows, members.expand(rows.shape), plan["transforms"], seed
-        )
-
-    def _check_labels(self, sizes: ProblemSizes) -> None:
-        count = self.images.class_sizes.numpy()
-        poorest = int(self.pool[count[self.pool].argmin()])
-        needed = sizes.labels_per_class + sizes.queries
-        if count[poorest] < needed:
-            raise InvalidInput(
-                f"{self.name}: class {self.images.class_names[poorest]!r} has {count[poorest]} "
-                f"images, {sizes.labels_per_class} labels per class and {sizes.queries} queries "
-                f"need {needed}"
-            )
+        return self.pipeline.realise(*self._on_device, rows, members, plan["transforms"], seed)
 
 
 def labelled_sides(rows: np.ndarray, k: int) -> dict[str, Tree]:
@@ -158,15 +145,13 @@ def labelled_sides(rows: np.ndarray, k: int) -> dict[str, Tree]:
         k: support rows of each class.
     """
     draws, tasks, ways, every = rows.shape
-    sides = [rows[..., :k], rows[..., k:]]
-    classes = np.arange(ways)
+    classes = torch.arange(ways)
+    sides = [part.reshape(draws, tasks, -1) for part in (rows[..., :k], rows[..., k:])]
     return {
-        "labelled_members": torch.from_numpy(
-            np.concatenate([classes.repeat(k), classes.repeat(every - k)])
+        "labelled_members": torch.cat(
+            [classes.repeat_interleave(k), classes.repeat_interleave(every - k)]
         ),
-        "labelled_rows": torch.from_numpy(
-            np.concatenate([side.reshape(draws, tasks, -1) for side in sides], axis=2)
-        ),
+        "labelled_rows": torch.from_numpy(np.concatenate(sides, axis=2)),
         "support": ways * k,
     }
 

@@ -45,9 +45,6 @@ class Clusters(Checked):
 
         Returns:
             (partitions, n), int64.
-
-        Raises:
-            InvalidInput: for more clusters than images, or a rule that cannot be loaded.
         """
         if self.number > len(images):
             raise InvalidInput(f"clusters number {self.number}: there are {len(images)} images")
@@ -60,7 +57,13 @@ class Clusters(Checked):
 
         def build() -> dict[str, Tensor]:
             features = self.fit(images)(images.flatten(1).float() / 255)
-            return {"members": torch.from_numpy(_partitions(features, self))}
+            found = []
+            for seed in range(self.partitions):
+                scale = np.random.default_rng(seed).uniform(*SCALES, features.shape[1])
+                scaled = features * scale if seed else features
+                kmeans = KMeans(self.number, n_init=1, max_iter=ITERATIONS, random_state=seed)
+                found.append(kmeans.fit_predict(scaled.astype(np.float32)))
+            return {"members": torch.from_numpy(np.stack(found).astype(np.int64))}
 
         return cached_tensors("clusters", key, build)["members"]
 
@@ -81,14 +84,3 @@ class Clusters(Checked):
             return lambda x: np.asarray(pca.transform(x.numpy()), dtype=np.float32)
         applied = apply_rule(load_rule(self.embedding), rows)
         return lambda x: applied.embed(x).numpy()
-
-
-def _partitions(features: np.ndarray, clusters: Clusters) -> np.ndarray:
-    """k-means with every metric: (partitions, n), int64."""
-    found = []
-    for seed in range(clusters.partitions):
-        rng = np.random.default_rng(seed)
-        scale = rng.uniform(*SCALES, features.shape[1]) if seed else 1.0
-        kmeans = KMeans(clusters.number, n_init=1, max_iter=ITERATIONS, random_state=seed)
-        found.append(kmeans.fit_predict((features * scale).astype(np.float32)))
-    return np.stack(found).astype(np.int64)

@@ -1,6 +1,5 @@
 """Classification of rendered characters (appendix H.1.1)."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -31,24 +30,16 @@ class GlyphTasks(ImageClasses):
     """Share of the characters kept for validation (no letters, mathematics or currency signs)."""
 
     def load(self, name: str, data_root: str | None) -> tuple[ClassTasks, ClassTasks | None]:
-        """The tasks of training, and of validation if all characters are used.
-
-        Raises:
-            InvalidInput: when a task needs more classes than there are.
-        """
+        """The tasks of training, and of validation if all characters are used."""
         glyphs = load_glyphs(self.side)
         everything = np.arange(glyphs.n_classes)
         if self.characters != "all":
             kind = np.array(characters_in(self.characters, glyphs.class_names))
             return self.tasks(name, glyphs, kind, self.ways, self.classes), None
-        ordinary = np.setdiff1d(everything, special_characters(glyphs.class_names))
+        special = [i for kind in SPECIAL for i in characters_in(kind, glyphs.class_names)]
+        ordinary = np.setdiff1d(everything, special)
         order = np.random.default_rng(HELD_OUT_SEED).permutation(ordinary)
         held_out = order[: round(self.held_out * len(order))]
         others = np.setdiff1d(everything, held_out)
         training = self.tasks(name, glyphs, others, self.ways, self.classes)
         return training, self.tasks(name, glyphs, held_out, self.ways, "labels")
-
-
-def special_characters(names: Sequence[str]) -> list[int]:
-    """Indices of the letters, mathematical symbols and currency signs among `names`."""
-    return sorted(index for kind in SPECIAL for index in characters_in(kind, names))

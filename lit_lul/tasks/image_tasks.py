@@ -44,9 +44,6 @@ class ImageClasses(Source):
             pool: classes to draw from, as indices into `images`; without labels, all their images.
             ways: numbers of classes of a task.
             classes: what the tasks take as classes.
-
-        Raises:
-            InvalidInput: when a task needs more classes than there are.
         """
         mixture = ways, self.weight, self.transforms
         if classes == "labels":
@@ -70,11 +67,7 @@ class ImageTasks(ImageClasses):
     of `images.leave_out`."""
 
     def load(self, name: str, data_root: str | None) -> tuple[ClassTasks, ClassTasks | None]:
-        """The tasks of training, and of validation if there are classes or a split for it.
-
-        Raises:
-            InvalidInput: when the dataset cannot be loaded or has too few classes.
-        """
+        """The tasks of training, and of validation if there are classes or a split for it."""
         training = self._of(self.images, name, data_root, self.classes)
         if self.validation_split is not None:
             split = replace(self.images, split=self.validation_split)

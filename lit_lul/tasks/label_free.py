@@ -51,9 +51,6 @@ class ClusterTasks(ClassTasks):
         images: (n, channels, side, side) uint8.
         clusters: how they are partitioned.
         mixture: ways, weight and transforms, as `ClassTasks` takes them.
-
-    Raises:
-        InvalidInput: for more clusters than images, or fewer clusters than a task needs.
     """
 
     def __init__(self, name: str, images: Tensor, clusters: Clusters, mixture: Mixture) -> None:
@@ -71,14 +68,9 @@ class ClusterTasks(ClassTasks):
     def draw_classes(
         self, of_tasks: np.random.Generator, ways: int, sizes: ProblemSizes
     ) -> np.ndarray:
-        """Draw a partition for every task, and clusters of it: (T, W).
-
-        Raises:
-            InvalidInput: when a partition has too few clusters that are large enough.
-        """
+        """Draw a partition for every task, and clusters of it: (T, W)."""
         needed = sizes.labels_per_class + sizes.queries
-        count = self.images.class_sizes.numpy()
-        large = [clusters[count[clusters] >= needed] for clusters in self.partitions]
+        large = [own[self.class_sizes[own] >= needed] for own in self.partitions]
         fewest = min(map(len, large))
         if fewest < ways:
             raise InvalidInput(
@@ -104,9 +96,6 @@ class InstanceTasks(ClassTasks):
         images: (n, channels, side, side) uint8.
         mixture: ways, weight and transforms, as `ClassTasks` takes them; the last augment.
         several: whether a class is a few images with the same random label.
-
-    Raises:
-        InvalidInput: when there are fewer images than a task needs.
     """
 
     def __init__(self, name: str, images: Tensor, mixture: Mixture, several: bool) -> None:
@@ -117,22 +106,16 @@ class InstanceTasks(ClassTasks):
     def draw_classes(
         self, of_tasks: np.random.Generator, ways: int, sizes: ProblemSizes
     ) -> np.ndarray:
-        """Draw the images of every class of every task: (T, W, M).
-
-        Raises:
-            InvalidInput: when there are fewer images than a task needs.
-        """
+        """Draw the images of every class of every task: (T, W, M)."""
         of_class = sizes.labels_per_class if self.several else 1
         if len(self.pool) < ways * of_class:
             raise InvalidInput(
                 f"{self.name}: {ways} classes of {of_class} images asked for, {len(self.pool)} "
                 "images to draw from"
             )
-        every = min(round(ways * sizes.classes), len(self.pool) // of_class)
-        size = (every, of_class)
-        return np.stack(
-            [of_tasks.choice(len(self.pool), size, replace=False) for _ in range(sizes.tasks)]
-        )
+        size = min(round(ways * sizes.classes), len(self.pool) // of_class), of_class
+        draws = (of_tasks.choice(len(self.pool), size, replace=False) for _ in range(sizes.tasks))
+        return np.stack(list(draws))
 
     def unlabelled_rows(
         self, classes: np.ndarray, members: np.ndarray, rng: np.random.Generator
@@ -155,17 +138,12 @@ class InstanceTasks(ClassTasks):
         """Make the support as it is and the query as augmented copies; no regression targets."""
         rows, members, k = plan["labelled_rows"], plan["labelled_members"], plan["support"]
         draws = plan["transforms"]
-        sides = [
-            self.pipeline.realise(
-                *self._on_device,
-                rows[..., side],
-                members[side].expand(rows[..., side].shape),
-                drawn,
-                seed,
-            )[0]
-            for side, drawn in (
-                (slice(0, k), self.pipeline.without_augmentation(draws)),
-                (slice(k, None), draws),
-            )
-        ]
-        return torch.cat(sides, dim=-2), None
+        support, _ = self.pipeline.realise(
+            *self._on_device,
+            rows[..., :k],
+            members[:k],
+            self.pipeline.without_augmentation(draws),
+            seed,
+        )
+        query, _ = self.pipeline.realise(*self._on_device, rows[..., k:], members[k:], draws, seed)
+        return torch.cat([support, query], dim=-2), None

@@ -1,12 +1,11 @@
 """Functions of the outer step: lengths of truncations and problems (H.2), rounds, weights."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 
-from lit_lul.constraints import Checked, NonNegative, NonNegativeInt, PositiveInt
-from lit_lul.errors import InvalidInput
+from lit_lul.constraints import Checked, NonNegative, NonNegativeInt, Ordered, PositiveInt
 
 
 def moved(first: float, last: float, over: int, outer_step: float) -> float:
@@ -17,24 +16,14 @@ def moved(first: float, last: float, over: int, outer_step: float) -> float:
 
 @dataclass(frozen=True)
 class UnrollLength(Checked):
-    """Inner steps per truncation, uniform between two bounds that move linearly.
+    """Inner steps per truncation, uniform between two bounds that move linearly."""
 
-    Raises:
-        InvalidInput: for bounds in the wrong order.
-    """
-
-    first: tuple[NonNegativeInt, NonNegativeInt] = (2, 4)
+    first: Annotated[tuple[NonNegativeInt, NonNegativeInt], Ordered()] = (2, 4)
     """Bounds at outer step 0, both included; of 0 steps for a learner that needs none."""
-    last: tuple[NonNegativeInt, NonNegativeInt] = (8, 15)
+    last: Annotated[tuple[NonNegativeInt, NonNegativeInt], Ordered()] = (8, 15)
     """Bounds from outer step `over` on."""
     over: int = 50_000
     """Outer steps from `first` to `last`."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for bounds in (self.first, self.last):
-            if bounds[0] > bounds[1]:
-                raise InvalidInput(f"UnrollLength must have bounds in order, got {list(bounds)}")
 
     def sample(self, outer_step: int, rng: np.random.Generator) -> int:
         """Draw U, the inner steps of one truncation."""

@@ -1,14 +1,13 @@
 """Sizes of cohorts, minibatches and labelled batches."""
 
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import Annotated, NamedTuple, TypeAlias
 
 import numpy as np
 
-from lit_lul.constraints import Checked, NonNegative, PositiveInt
-from lit_lul.errors import InvalidInput
+from lit_lul.constraints import Checked, NonNegative, Ordered, PositiveInt
 
-Range: TypeAlias = PositiveInt | tuple[PositiveInt, PositiveInt]
+Range: TypeAlias = PositiveInt | Annotated[tuple[PositiveInt, PositiveInt], Ordered()]
 """A number, or a lower and an upper bound, both included, of numbers drawn log-uniformly."""
 
 
@@ -38,11 +37,7 @@ class ProblemSizes(NamedTuple):
 
 @dataclass(frozen=True)
 class Sizes(Checked):
-    """Sizes of cohorts, minibatches and labelled batches.
-
-    Raises:
-        InvalidInput: for bounds in the wrong order.
-    """
+    """Sizes of cohorts, minibatches and labelled batches."""
 
     cohorts: PositiveInt = 8
     """Cohorts in flight on every rank; a round takes one truncation of each."""
@@ -64,13 +59,6 @@ class Sizes(Checked):
     class_skew: NonNegative = 0.0
     """Largest standard deviation of the logarithm of the classes' frequencies among unlabelled
     examples, which is uniform; 0 if all classes are equally frequent."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("batch_size", "labels_per_class"):
-            low, high = bounds(getattr(self, name))
-            if low > high:
-                raise InvalidInput(f"Sizes.{name} must have bounds in order, got {[low, high]}")
 
     def sample(self, rng: np.random.Generator) -> ProblemSizes:
         """Draw the sizes of one inner problem."""

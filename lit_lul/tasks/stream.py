@@ -153,15 +153,10 @@ class TaskStream:
     def plan(
         self, cohort: int, family: str, steps: int, seeds: Seeds, fresh: bool = True, age: int = 0
     ) -> Plan:
-        """Plan one truncation of U = `steps` inner steps.
+        """Plan one truncation of U = `steps` inner steps; the seeds determine all that is random.
 
-        Args:
-            cohort: number of the cohort, which determines its stratum of networks.
-            family: name of the cohort's family.
-            steps: U.
-            seeds: determine everything random.
-            fresh: whether the inner problem is new.
-            age: inner steps since it began.
+        The cohort's number determines its stratum of networks. An inner problem that is not
+        `fresh` began `age` inner steps ago.
         """
         number = self.families.index(family)
         source, kind = self._choices[number]

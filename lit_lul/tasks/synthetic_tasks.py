@@ -8,13 +8,14 @@ Shapes: U inner steps, T tasks, B examples, R draws, K labelled examples, N_0 in
 
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Annotated
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from lit_lul.constraints import Ordered
 from lit_lul.data.prior import World, draw_world
-from lit_lul.errors import InvalidInput
 from lit_lul.objectives.objective import Labelled
 from lit_lul.tasks.class_tasks import distinct, draw_members, labelled_of, labelled_sides
 from lit_lul.tasks.schedules import Weight
@@ -106,23 +107,14 @@ def _rows(worlds: list[World], members: Tensor, seed: int, device: torch.device)
 
 @dataclass(frozen=True)
 class SyntheticTasks(Source):
-    """A source of synthetic tasks.
-
-    Raises:
-        InvalidInput: for bounds of the ways in the wrong order.
-    """
+    """A source of synthetic tasks."""
 
     weight: Weight = 1.0
     """Share of these tasks, relative to the weights of the other sources; it may move."""
     inputs: Families = field(default_factory=lambda: [16, 32, 64, 128, 196, 400, 784])
     """Numbers of inputs, equally frequent."""
-    ways: tuple[TwoOrMore, TwoOrMore] = (2, 30)
+    ways: Annotated[tuple[TwoOrMore, TwoOrMore], Ordered()] = (2, 30)
     """Bounds on the number of classes of a task, both included; log-uniform."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.ways[0] > self.ways[1]:
-            raise InvalidInput(f"SyntheticTasks.ways must be in order, got {list(self.ways)}")
 
     def load(self, name: str, data_root: str | None) -> tuple[WorldTasks, WorldTasks]:
         """The tasks of training and of validation: other draws of the same generators."""

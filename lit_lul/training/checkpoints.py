@@ -13,15 +13,8 @@ from lit_lul.constraints import PositiveInt, check_arguments
 from lit_lul.errors import InvalidInput
 from lit_lul.files.atomic import replace_file
 from lit_lul.files.hub import THETA
-from lit_lul.files.theta import (
-    Stored,
-    check_settings,
-    check_shapes,
-    described,
-    load_learner,
-    save_learner,
-    stored_settings,
-)
+from lit_lul.files.tensors import check_shapes
+from lit_lul.files.theta import Stored, check_settings, described, load_learner, save_learner
 from lit_lul.training.loggers import run_folder
 from lit_lul.training.preemption import Stopped
 
@@ -32,11 +25,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
     ) -> None:
-        """Write a checkpoint.
-
-        Raises:
-            InvalidInput: when the file cannot be written; an earlier file of that name is kept.
-        """
+        """Write a checkpoint."""
         with replace_file(Path(path)) as temporary:
             try:
                 torch.save(checkpoint, temporary)
@@ -70,15 +59,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def settings_within(path: Path | str) -> Stored:
-    """Class and settings of the learner in a checkpoint or a file of θ.
-
-    Raises:
-        InvalidInput: when it is missing, damaged, or neither of the two.
-    """
-    if Path(path).suffix == ".ckpt":
-        name, settings = AtomicCheckpointIO().load_checkpoint(path)["learner"]
-        return name, settings
-    return stored_settings(path)
+    """Class and settings of the learner in a checkpoint or a file of θ."""
+    name, settings = AtomicCheckpointIO().load_checkpoint(path)["learner"]
+    return name, settings
 
 
 class RunCheckpoint(Checkpoint):
@@ -164,18 +147,16 @@ class StartFrom(Callback):
         self.path = path
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Load θ, unless this run is itself resumed.
-
-        Raises:
-            InvalidInput: when the file is missing, damaged or of a learner with other settings.
-        """
+        """Load θ, unless this run is itself resumed."""
         if trainer.global_step > 0:
             return
         checkpoint = AtomicCheckpointIO().load_checkpoint(self.path)
         check_settings(self.path, checkpoint["learner"], described(pl_module.learner))
-        state = checkpoint["state_dict"]
-        names = [name for name in state if name.startswith("learner.")]
-        theta = {name.removeprefix("learner."): state[name] for name in names}
+        theta = {
+            name.removeprefix("learner."): tensor
+            for name, tensor in checkpoint["state_dict"].items()
+            if name.startswith("learner.")
+        }
         check_shapes(self.path, theta, pl_module.learner.state_dict())
         pl_module.learner.load_state_dict(theta)
         for optimizer, state in zip(

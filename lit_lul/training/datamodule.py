@@ -44,11 +44,7 @@ class StreamLoader:
         return iter(self.stream)
 
     def __len__(self) -> int:
-        """Truncations of the run.
-
-        Raises:
-            TypeError: when the run has no end.
-        """
+        """Truncations of the run; a TypeError, as Python expects, where it has no end."""
         if self.length is None:
             raise TypeError("the run has no fixed number of outer steps")
         return self.length
@@ -107,9 +103,6 @@ class TaskDataModule(LightningDataModule):
         rounds: truncations of each cohort in an outer step, as a function of the outer step.
         validation_cohorts: cohorts that validation and test roll out.
         validation_steps: inner steps of these rollouts; 0 for a learner that needs none.
-
-    Raises:
-        InvalidInput: for numbers that are too small.
     """
 
     def __init__(

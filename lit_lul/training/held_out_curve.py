@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,10 @@ import numpy as np
 import torch
 from lightning import Trainer
 from lightning.pytorch import Callback, LightningModule
+from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from lightning.pytorch.trainer.states import TrainerFn
 from matplotlib.figure import Figure
+from PIL import Image
 
 from lit_lul.evaluation.curve import Curve, Rollouts, roll_out_draws
 from lit_lul.evaluation.held_out import HeldOut, describe
@@ -20,7 +23,6 @@ from lit_lul.files.atomic import replace_file
 from lit_lul.files.theta import described
 from lit_lul.learners.learner import Learner
 from lit_lul.training.loggers import log_metrics, run_folder
-from lit_lul.training.media import embedding_rows, show_figure, show_table
 
 INITIAL_SEED = 0
 COLUMNS = ["outer_step", "probe", "protocol", "inner_step", "accuracy", "standard_error"]
@@ -56,9 +58,6 @@ class HeldOutCurve(Callback):
         """Load and check the data, and agree with all ranks on the folder.
 
         All ranks load at once; the cache's lock lets one process per machine decode.
-
-        Raises:
-            InvalidInput: when the data are missing, or a class has too few examples.
         """
         self.folder = run_folder(trainer)
         self.data = self.held_out.load(self.data_root)
@@ -131,13 +130,8 @@ class HeldOutCurve(Callback):
 
     def summary(self) -> str:
         """A printable summary of the latest curves, and the paths of their files."""
-        return "\n".join(
-            [
-                self.numbers(),
-                f"curve    {self.file('curve.csv')}",
-                f"picture  {self.file('curve.png')}",
-            ]
-        )
+        csv, png = self.file("curve.csv"), self.file("curve.png")
+        return f"{self.numbers()}\ncurve    {csv}\npicture  {png}"
 
     def _measure_initial(self, trainer: Trainer, pl_module: Any) -> None:
         ridge = describe(ridge_of(pl_module.objective))
@@ -177,14 +171,11 @@ class HeldOutCurve(Callback):
         self.curves[outer_step], rollouts = self._roll_out(trainer, pl_module, pl_module.learner)
         if not trainer.is_global_zero:
             return
-        metrics = {
-            f"{self.name}/{probe}_at_{step}": mean
-            for probe, curve in self.curves[outer_step].items()
-            for step, mean in zip(curve.steps, curve.mean, strict=True)
-        } | {
-            f"{self.name}/{probe}_standard_error": curve.standard_error[-1]
-            for probe, curve in self.curves[outer_step].items()
-        }
+        metrics = {}
+        for probe, curve in self.curves[outer_step].items():
+            for step, mean in zip(curve.steps, curve.mean, strict=True):
+                metrics[f"{self.name}/{probe}_at_{step}"] = mean
+            metrics[f"{self.name}/{probe}_standard_error"] = curve.standard_error[-1]
         log_metrics(trainer, metrics)
         rows = self._rows()
         self._write(rows)
@@ -194,10 +185,12 @@ class HeldOutCurve(Callback):
             figures["receptive_fields"] = fields
         figures["embedding"] = draw_embedding(rollouts.embedding, rollouts.labels)
         for what, figure in figures.items():
-            show_figure(trainer, f"{self.name}/{what}", figure, self.file(f"{what}.png"))
-        show_table(trainer, f"{self.name}/curve_table", COLUMNS, rows)
-        columns, rows = embedding_rows(rollouts.embedding, rollouts.labels)
-        show_table(trainer, f"{self.name}/embedding_table", columns, rows)
+            self._show_figure(trainer, what, figure)
+        self._show_table(trainer, "curve_table", COLUMNS, rows)
+        columns = ["class", *(f"u{unit}" for unit in range(rollouts.embedding.shape[1]))]
+        pairs = zip(rollouts.labels.tolist(), rollouts.embedding.tolist(), strict=True)
+        examples = [[str(label), *row] for label, row in pairs]
+        self._show_table(trainer, "embedding_table", columns, examples)
 
     def _rows(self) -> list[list[Any]]:
         """All curves, a row of `COLUMNS` per probe and probed step, initial θ first."""
@@ -233,6 +226,29 @@ class HeldOutCurve(Callback):
             f"{held_out.labels_per_class} labels per class, {probe}"
         )
         return draw_curves(title, self.initial[probe], by_outer_step)
+
+    def _show_figure(self, trainer: Trainer, what: str, figure: Figure) -> None:
+        """Write a figure to a PNG file, and pass it to loggers that take images."""
+        name, picture = f"{self.name}/{what}", self.file(f"{what}.png")
+        with replace_file(picture) as temporary:
+            figure.savefig(temporary, format="png", dpi=120)
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                with Image.open(picture) as image:
+                    pixels = np.asarray(image.convert("RGB"))
+                logger.experiment.add_image(name, pixels, trainer.global_step, dataformats="HWC")
+            elif isinstance(logger, WandbLogger):
+                logger.log_image(name, [str(picture)], step=trainer.global_step)
+
+    def _show_table(
+        self, trainer: Trainer, what: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]
+    ) -> None:
+        """Pass a table, of one type per column, to loggers that take tables."""
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                data = [list(row) for row in rows]
+                name = f"{self.name}/{what}"
+                logger.log_table(name, list(columns), data, step=trainer.global_step)
 
 
 def _plain(curves: dict[str, Curve]) -> dict[str, dict[str, Any]]:

@@ -29,11 +29,7 @@ def versions(root: Path) -> list[int]:
 
 
 def last_run(root: Path) -> int:
-    """The number of the newest run that has saved a checkpoint.
-
-    Raises:
-        InvalidInput: when there is none.
-    """
+    """The number of the newest run that has saved a checkpoint."""
     saved = [v for v in versions(root) if (root / f"version_{v}" / LAST).is_file()]
     if not saved:
         raise InvalidInput(f"--ckpt_path last: no checkpoint of a run under {root}")
@@ -44,9 +40,6 @@ def claim_version(root: Path) -> int:
     """Create the folder of a new run and return its number; safe when runs start concurrently.
 
     Only rank 0 creates it; other ranks log to its folder.
-
-    Raises:
-        InvalidInput: when a folder cannot be created.
     """
     version = max(versions(root), default=-1) + 1
     if getattr(rank_zero_only, "rank", None):
@@ -67,14 +60,7 @@ EXTRAS = {"TensorBoardLogger": "tensorboard", "WandbLogger": "wandb"}
 
 
 def check_installed(loggers: Iterable[str]) -> None:
-    """Check that what the loggers need is installed.
-
-    Args:
-        loggers: names of their classes.
-
-    Raises:
-        InvalidInput: when an extra is missing.
-    """
+    """Check that what loggers, by the names of their classes, need is installed."""
     for name in loggers:
         for logger, extra in EXTRAS.items():
             if name.endswith(logger) and find_spec(extra) is None:
@@ -89,11 +75,7 @@ def run_folder(trainer: Trainer) -> Path:
 
 
 def log_metrics(trainer: Trainer, metrics: dict[str, float]) -> None:
-    """Log metrics with all loggers at the current outer step, and flush them.
-
-    Raises:
-        InvalidInput: when a log cannot be written.
-    """
+    """Log metrics with all loggers at the current outer step, and flush them."""
     for logger in trainer.loggers:
         with not_written(logger.log_dir or logger.save_dir or logger.name):
             logger.log_metrics(metrics, trainer.global_step)
@@ -112,11 +94,7 @@ class RunCSVLogger(CSVLogger):
         return self._experiment
 
     def save(self) -> None:
-        """Append new rows to the file.
-
-        Raises:
-            InvalidInput: when it cannot be written.
-        """
+        """Append new rows to the file."""
         with not_written(Path(self.log_dir) / ExperimentWriter.NAME_METRICS_FILE):
             super().save()
 
@@ -124,8 +102,8 @@ class RunCSVLogger(CSVLogger):
 class _ResumingWriter(ExperimentWriter):
     """Appends to an existing file.
 
-    Rows from the first newly logged step on come from the interrupted run: they are dropped when
-    that step is logged, not before.
+    Rows of the interrupted run from the first newly logged step on are dropped when that step is
+    logged, not before.
     """
 
     _opened = False

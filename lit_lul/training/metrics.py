@@ -38,24 +38,16 @@ class FamilyMeans(Metric):
 
         "families" is the mean of the family means, in which every family counts once.
         """
-        seen = self.count > 0
-        means = {
+        seen, means = self.count > 0, self.total / self.count
+        return {
             "": self.total.sum() / self.count.sum(),
-            "families": (self.total / self.count)[seen].mean(),
+            "families": means[seen].mean(),
+            **{name: means[i] for i, name in enumerate(self.families) if seen[i]},
         }
-        means |= {
-            name: self.total[i] / self.count[i] for i, name in enumerate(self.families) if seen[i]
-        }
-        return means
 
 
 class UnrollMetrics(nn.Module):
-    """Meta-loss and few-shot accuracy of the truncations of one stage.
-
-    Args:
-        stage: prefix of the logged names.
-        families: names of the task families.
-    """
+    """Meta-loss and few-shot accuracy of a stage's truncations, by the names of task families."""
 
     def __init__(self, stage: str, families: list[str]) -> None:
         super().__init__()
@@ -72,7 +64,7 @@ class UnrollMetrics(nn.Module):
         means: dict[str, Tensor] = {}
         for name, metric in (("meta_loss", self.meta_loss), ("accuracy", self.accuracy)):
             for family, value in metric.compute().items():
-                means["/".join(filter(None, (self.stage, name, family)))] = value.float()
+                means[f"{self.stage}/{name}/{family}".rstrip("/")] = value.float()
             metric.reset()
         return means
 

@@ -18,7 +18,8 @@ from lit_lul.errors import InvalidInput
 from lit_lul.estimators import TruncatedBackprop
 from lit_lul.estimators.estimator import Carry, Estimator, Truncation
 from lit_lul.estimators.truncated_backprop import advance
-from lit_lul.files.theta import check_same, check_settings, check_shapes, described
+from lit_lul.files.tensors import check_same, check_shapes
+from lit_lul.files.theta import check_settings, described
 from lit_lul.learners import Learner, UnsupervisedUpdate
 from lit_lul.objectives import FewShotRidge
 from lit_lul.objectives.objective import Objective
@@ -54,9 +55,6 @@ class MetaLightningModule(LightningModule):
             large gradients do not determine the mean; not in the paper.
         compile: whether the learner uses compiled kernels, which needs a C++ compiler; None if
             there is one.
-
-    Raises:
-        InvalidInput: for a norm that is not positive.
     """
 
     def __init__(
@@ -94,11 +92,7 @@ class MetaLightningModule(LightningModule):
         return learner
 
     def setup(self, stage: str) -> None:
-        """Make the metrics; the datamodule gives the task families.
-
-        Raises:
-            InvalidInput: for an unsupported precision.
-        """
+        """Make the metrics; the datamodule gives the task families."""
         check_precision(self.trainer.precision)
         if self.trainer.precision == "64-true":  # before a checkpoint is loaded into it
             self.learner.double()
@@ -137,12 +131,8 @@ class MetaLightningModule(LightningModule):
     @property
     def needs(self) -> Needs:
         """What the learner and the objective need of the data."""
-        return Needs(
-            self.device,
-            self._theta_dtype,
-            self.learner.learns_from,
-            self.objective.needs_unlabelled,
-        )
+        unlabelled = self.objective.needs_unlabelled
+        return Needs(self.device, self._theta_dtype, self.learner.learns_from, unlabelled)
 
     def training_step(self, plan: Plan, batch_idx: int) -> None:
         """Run one truncation; after the last one of an outer step, update θ (algorithm 1)."""
@@ -168,8 +158,7 @@ class MetaLightningModule(LightningModule):
         """
         if self._stopping:
             number = torch.tensor(stop_signal(self.trainer), device=self.device)
-            number = reduce(number, ReduceOp.MAX)
-            raise Stopped(self.trainer, int(number))
+            raise Stopped(self.trainer, int(reduce(number, ReduceOp.MAX)))
 
     def on_validation_start(self) -> None:
         """Choose kernels, where this is no part of a fit, which has chosen them."""
@@ -180,8 +169,7 @@ class MetaLightningModule(LightningModule):
         """Roll out a new cohort of tasks that training never sees."""
         truncation = self._realise(plan)
         with torch.no_grad():
-            state = advance(self.learner, None, truncation)
-            params = self.learner.parameters_of(state)
+            params = self.learner.parameters_of(advance(self.learner, None, truncation))
             score = self.objective(truncation.network, params, truncation.labelled)
         if plan.counted:
             self.rollout_metrics.update(score.loss, score.accuracy, plan.family)
@@ -226,14 +214,10 @@ class MetaLightningModule(LightningModule):
         found, expected = checkpoint["cohort_settings"], self._data.cohort_settings()
         expected |= {"model.estimator": self.estimator.carries}
         check_same(source, found, {name: v for name, v in expected.items() if name in found})
-        self.cohorts, sums, self._turn = own_part(
-            source,
-            checkpoint,
-            self._data.sizes.cohorts,
-            self._data.rounds,
-            self.global_rank,
-            self.trainer.world_size,
-        )
+        size, rounds = self._data.sizes.cohorts, self._data.rounds
+        rank, ranks = self.global_rank, self.trainer.world_size
+        parts = own_part(source, checkpoint, size, rounds, rank, ranks)
+        self.cohorts, sums, self._turn = parts
         self._sum.load(sums)
         checkpoint["state_dict"] |= {n: t for n, t in sums.items() if n not in self._sum.tensors}
 

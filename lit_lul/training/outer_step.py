@@ -83,9 +83,6 @@ class MeanTheta(nn.Module):
     """A mean of θ over outer steps whose horizon grows with them (Shamir and Zhang 2013).
 
     Its buffers are part of checkpoints.
-
-    Args:
-        parameters: number of elements of θ.
     """
 
     theta: Tensor

@@ -33,7 +33,7 @@ class StopOnSignal(Callback):
         # Lightning broadcasts before every truncation whether rank 0 got a signal, which would
         # synchronise the ranks each time
         loop: Any = trainer.fit_loop.epoch_loop
-        loop._broadcast_sigterm_tensor = _nothing
+        loop._broadcast_sigterm_tensor = lambda: None
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
@@ -63,8 +63,8 @@ class Stopped(SystemExit):
     that another rank has started.
 
     Args:
-        trainer: the run's.
-        number: the signal's.
+        trainer: the run's trainer.
+        number: the signal's number.
     """
 
     def __init__(self, trainer: Trainer, number: int) -> None:
@@ -72,7 +72,3 @@ class Stopped(SystemExit):
         environment = getattr(strategy, "cluster_environment", None)
         started = isinstance(environment, LightningEnvironment) and trainer.local_rank > 0
         super().__init__(0 if started else 128 + number)
-
-
-def _nothing() -> None:
-    """Do nothing."""

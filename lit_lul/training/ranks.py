@@ -41,19 +41,12 @@ def join_ranks(
 ) -> dict[str, Any]:
     """The state of all ranks on rank 0, as plain values. All ranks must call it.
 
-    Args:
-        cohorts: carries of this rank's cohorts, by number.
-        sums: this rank's parts of sums over all ranks, by name.
-        turn: truncations of the current outer step that each rank has done.
+    They are its cohorts' carries, its parts of sums, and the truncations of this outer step so far.
     """
-    mine: dict[str, dict[Any, Any]] = {
-        "cohorts": to_device(dict(cohorts), torch.device("cpu")),
-        "sums": {name: value.cpu() for name, value in sums.items()},
-    }
-    ranks = gather(mine)
+    ranks = gather(to_device((dict(cohorts), dict(sums)), torch.device("cpu")))
     return {
-        "cohorts": {c: carry for rank in ranks for c, carry in rank["cohorts"].items()},
-        "sums": [rank["sums"] for rank in ranks],
+        "cohorts": {cohort: carry for own, _ in ranks for cohort, carry in own.items()},
+        "sums": [own for _, own in ranks],
         "turn": turn,
     }
 
@@ -71,8 +64,8 @@ def own_part(
         checkpoint: Lightning's checkpoint, with the items of `join_ranks`.
         size: cohorts per rank.
         rounds: rounds of the outer steps.
-        rank: the rank that resumes.
-        ranks: number of ranks that resume.
+        rank: the rank that resumes, of `ranks`.
+        ranks: their number.
 
     Returns:
         Its cohorts, sums and turn, as in `join_ranks`.
@@ -102,15 +95,10 @@ def own_part(
 def redistribute(
     sums: Sequence[dict[str, Tensor]], rank: int, world_size: int
 ) -> dict[str, Tensor]:
-    """The parts of sums over ranks that one rank resumes with.
+    """The parts of sums, one dict for each rank that saved, that one rank resumes with.
 
     If the number of ranks is unchanged, each gets its own parts back; otherwise rank 0 gets the
     totals and the others zeros.
-
-    Args:
-        sums: the parts of every rank by name, (...) each.
-        rank: the rank that resumes.
-        world_size: number of ranks that resume.
     """
     if len(sums) == world_size:
         return sums[rank]

@@ -109,11 +109,7 @@ class RuleCard(Callback):
         self.source = self.source or state_dict["source"]
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the card, and log it.
-
-        Raises:
-            InvalidInput: when it cannot be written.
-        """
+        """Write the card, and log it."""
         if not trainer.is_global_zero:
             return
         with replace_file(self.path) as temporary:

@@ -1,7 +1,6 @@
 """From a plan to the tensors of a training step."""
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -13,7 +12,7 @@ from lit_lul.learners.learner import Batch, LearnsFrom
 from lit_lul.objectives.objective import Labelled
 from lit_lul.tasks.plan import Plan
 from lit_lul.tasks.source import Batches
-from lit_lul.trees import Tree, map_tensors
+from lit_lul.trees import map_tensors
 
 STATISTICS_STEPS = 4
 """Last inner steps whose minibatches give the statistics of an inductive objective."""
@@ -33,7 +32,7 @@ class Needs(NamedTuple):
 
 
 def realise(plan: Plan, needs: Needs) -> Truncation:
-    """Make the tensors of a truncation.
+    """Make the tensors of a truncation, all inputs and targets in the dtype of θ.
 
     Args:
         plan: its plan, on the device.
@@ -47,51 +46,27 @@ def realise(plan: Plan, needs: Needs) -> Truncation:
     if needs.unlabelled:
         last = batches.make(slice(max(0, batches.steps - STATISTICS_STEPS), batches.steps))
         labelled = labelled._replace(unlabelled_x=last.transpose(0, 1).flatten(1, 2))
-    truncation = Truncation(
+
+    def cast(tensor: Tensor) -> Tensor:
+        return tensor.to(needs.dtype) if tensor.is_floating_point() else tensor
+
+    labelled = map_tensors(cast, labelled)
+    return Truncation(
         plan.network,
         plan.tasks,
-        _seen(batches, labelled, needs.learns_from),
+        _seen(batches, labelled, needs.learns_from, cast),
         labelled,
         plan.start_seed,
         plan.noise_seed,
     )
-    return in_dtype(truncation, needs.dtype)
 
 
-def in_dtype(truncation: Truncation, dtype: torch.dtype) -> Truncation:
-    """The truncation with all its inputs and targets in a dtype."""
-    return replace(
-        truncation,
-        batches=_Cast(truncation.batches, dtype),
-        labelled=_cast(truncation.labelled, dtype),
-    )
-
-
-class _Cast:
-    """Minibatches in a dtype."""
-
-    def __init__(self, batches: Minibatches, dtype: torch.dtype) -> None:
-        self.batches, self.dtype = batches, dtype
-
-    def __len__(self) -> int:
-        """U."""
-        return len(self.batches)
-
-    def __iter__(self) -> Iterator[Batch]:
-        """One minibatch after another."""
-        return (_cast(batch, self.dtype) for batch in self.batches)
-
-
-def _cast(tree: Tree, dtype: torch.dtype) -> Tree:
-    """The tree with its floating-point tensors in a dtype."""
-
-    def cast(tensor: Tensor) -> Tensor:
-        return tensor.to(dtype) if tensor.is_floating_point() else tensor
-
-    return map_tensors(cast, tree)
-
-
-def _seen(batches: Batches, labelled: Labelled, learns_from: LearnsFrom) -> Minibatches:
+def _seen(
+    batches: Batches,
+    labelled: Labelled,
+    learns_from: LearnsFrom,
+    cast: Callable[[Tensor], Tensor],
+) -> Minibatches:
     """The batches that a learner's inner steps see."""
     if learns_from == "support":
         if len(labelled.support_x) != 1:
@@ -100,8 +75,11 @@ def _seen(batches: Batches, labelled: Labelled, learns_from: LearnsFrom) -> Mini
                 "examples expects 1"
             )
         return [Batch(labelled.support_x[0], labelled.support_y[0])] * len(batches)
+    make, targets = batches.make, batches.targets
     if learns_from == "unlabelled":
-        return Batches(batches.steps, batches.make)
-    if batches.targets is None:
+        return Batches(batches.steps, lambda steps: cast(make(steps)))
+    if targets is None:
         raise InvalidInput("data.sources: the learner expects tasks whose minibatches have labels")
-    return batches
+    return Batches(
+        batches.steps, lambda steps: cast(make(steps)), lambda steps: cast(targets(steps))
+    )

@@ -31,20 +31,31 @@ class Permutation(Transform):
 
 
 @dataclass(frozen=True)
-class TaskMask(Transform):
-    """Sets random inputs to zero in some tasks, the same inputs in all examples (H.1.1)."""
+class Mask(Transform):
+    """Base of masks: some tasks set random inputs to zero (H.1.1)."""
 
     share: Share = 0.25
     """Share of the tasks that mask inputs."""
     largest: Share = 0.5
     """Upper bound of the probability that an input is masked; each task draws its own."""
 
+    def probabilities(self, tasks: Tasks, rng: np.random.Generator) -> np.ndarray | None:
+        """The probability that an input of a task is masked, (T,); None if no task masks."""
+        masked = rng.random(tasks.count) < self.share
+        return rng.uniform(0, self.largest, tasks.count) * masked if masked.any() else None
+
+
+@dataclass(frozen=True)
+class TaskMask(Mask):
+    """Sets random inputs to zero in some tasks, the same inputs in all examples (H.1.1)."""
+
     def sample_task(self, tasks: Tasks, rng: np.random.Generator) -> Tree | None:
         """A mask of the inputs that are kept, (T, N_0), 0 or 1."""
-        masked = rng.random(tasks.count) < self.share
-        probability = rng.uniform(0, self.largest, tasks.count) * masked
+        probability = self.probabilities(tasks, rng)
+        if probability is None:
+            return None
         keep = rng.random((tasks.count, tasks.inputs)) >= probability[:, None]
-        return torch.from_numpy(keep.astype(np.float32)) if masked.any() else None
+        return torch.from_numpy(keep.astype(np.float32))
 
     def apply(self, x: Tensor, task: Tensor, examples: Tree) -> Tensor:
         """Set masked inputs to zero."""
@@ -52,19 +63,13 @@ class TaskMask(Transform):
 
 
 @dataclass(frozen=True)
-class ExampleMask(Transform):
+class ExampleMask(Mask):
     """Sets random inputs to zero in some tasks, other inputs in every example (H.1.1)."""
-
-    share: Share = 0.25
-    """Share of the tasks that mask inputs."""
-    largest: Share = 0.5
-    """Upper bound of the probability that an input is masked; each task draws its own."""
 
     def sample_task(self, tasks: Tasks, rng: np.random.Generator) -> Tree | None:
         """The `probability` that an input is masked, (T,), and `inputs`, N_0."""
-        masked = rng.random(tasks.count) < self.share
-        probability = rng.uniform(0, self.largest, tasks.count) * masked
-        if not masked.any():
+        probability = self.probabilities(tasks, rng)
+        if probability is None:
             return None
         return {
             "probability": torch.from_numpy(probability.astype(np.float32)),

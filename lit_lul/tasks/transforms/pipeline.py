@@ -60,14 +60,11 @@ class Pipeline:
 
         Returns:
             The result of every transform's `sample_task`; None where no task is changed.
-
-        Raises:
-            InvalidInput: for a transform of images when rows are not images.
         """
         draws: list[Tree | None] = []
         overlaid = np.zeros(tasks.count, dtype=bool)
         for transform, key in zip(self.transforms, self._keys, strict=True):
-            if tasks.images is None and isinstance(transform, Warp | Overlay):
+            if tasks.images is None and transform.needs_images:
                 name = type(transform).__name__
                 raise InvalidInput(f"{name}: expected images, but these rows are not images")
             rng = np.random.default_rng([*seed, key])

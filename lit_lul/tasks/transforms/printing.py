@@ -31,11 +31,7 @@ _EDGE = (0.4, 0.6)  # blurred values outside and inside a shape
 
 @dataclass(frozen=True)
 class Printing(Overlay):
-    """Prints characters on silhouettes of others, in some tasks.
-
-    Raises:
-        InvalidInput: for shares whose sum is above 1.
-    """
+    """Prints characters on silhouettes of others, in some tasks."""
 
     printed: Share
     """Share of the tasks whose classes are characters, printed on silhouettes that several classes

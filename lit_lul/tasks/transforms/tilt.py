@@ -6,13 +6,14 @@ in H.1.1.
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from lit_lul.constraints import Ordered
 from lit_lul.data.image_set import ImageSet
-from lit_lul.errors import InvalidInput
 from lit_lul.tasks.transforms.transform import Tasks, Transform
 from lit_lul.trees import Tree
 
@@ -26,30 +27,19 @@ class Tilt(Transform):
     A task keeps the mean and standard deviation of its images; single values may leave [0, 1]. Both
     are measured once per task, before and after, on stored images of its classes. So a tilt must
     come before an inversion in the list, and does not change tasks with an overlay before it.
-
-    Raises:
-        InvalidInput: for bounds in the wrong order.
     """
 
-    bounds: tuple[float, float]
+    needs_images = True
+    bounds: Annotated[tuple[float, float], Ordered()]
     """Bounds of the exponent, which every task draws: below 0 images have spectra like photographs,
     above 0 like thin outlines."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.bounds[0] <= self.bounds[1]:
-            raise InvalidInput(f"Tilt.bounds must be in order, got {list(self.bounds)}")
 
     def sample_task(self, tasks: Tasks, rng: np.random.Generator) -> Tree | None:
         """The `gain` of every frequency (T, side, side), and `scale` and `offset` (T,).
 
         The last two restore the task's mean and standard deviation.
-
-        Raises:
-            InvalidInput: for rows that are not images.
         """
-        if tasks.images is None:
-            raise InvalidInput("Tilt: expected images, but these rows are not images")
+        assert tasks.images is not None, "checked by the pipeline"
         exponent = rng.uniform(*self.bounds, tasks.count)
         rows = _sample_rows(tasks.images, tasks.classes, rng)
         if tasks.overlaid is not None:

@@ -10,7 +10,7 @@ for each channel, N_0 = channels × side².
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -42,6 +42,9 @@ class Tasks:
 
 class Transform(Checked, ABC):
     """A random change of the inputs of some or all tasks."""
+
+    needs_images: ClassVar[bool] = False
+    """Whether it refuses rows that are not images."""
 
     @abstractmethod
     def sample_task(self, tasks: Tasks, rng: np.random.Generator) -> Tree | None:
@@ -78,6 +81,8 @@ class Transform(Checked, ABC):
 class Warp(Transform):
     """A transform that moves pixels; consecutive warps are composed and interpolated once."""
 
+    needs_images = True
+
     @abstractmethod
     def geometry(self, task: Tree, examples: Tree, side: int) -> Geometry:
         """The geometric map of M images, where M is the product of (..., T, B).
@@ -98,6 +103,8 @@ class Overlay(Transform):
 
     Second images go through the warps before it in the list, with separate draws.
     """
+
+    needs_images = True
 
     @abstractmethod
     def sample_task(self, tasks: Tasks, rng: np.random.Generator) -> dict[str, Any] | None:
