@@ -83,13 +83,13 @@ class Prototypes(Panel[Row]):
             found = train_prototypical(
                 Classes(trained.unlabelled, trained.unlabelled_classes, trained.scale),
                 permuted,
-                [(test, cell != INTACT) for cell in cells],
+                {cell: (test, cell != INTACT) for cell in cells},
                 range(self.seeds),
                 steps,
                 DEVICE,
                 test_episodes=self.test_episodes,
             )
-            return Row(key, list(steps), dict(zip(cells, found.accuracy.tolist(), strict=True)))
+            return Row(key, list(steps), {cell: of.tolist() for cell, of in found.items()})
 
         episodes = self.seeds * (self.episodes + 2 * len(cells) * self.test_episodes / 3)
         return Measurement(f"{name}, {order}", key, episodes * SECONDS_PER_EPISODE, measure)
