@@ -31,52 +31,32 @@ VAE_SECONDS, SUPERVISED_SECONDS = 1.5e-4, 1e-4
 
 @dataclass(frozen=True)
 class Context:
-    """Rules and data of all panels.
-
-    Attributes:
-        rules: rules by name.
-        initial: the rule of the first one's form with initial θ.
-        datasets: held-out datasets by name.
-        precision: precision of the hidden states.
-        data: loads datasets.
-        thetas: θ kept along a run, in order; empty without a run.
-        run: the run's folder.
-        no_run: why there is no run, if there is none.
-    """
+    """Rules and data of all panels."""
 
     rules: Mapping[str, Learner]
     initial: Learner
+    """The rule of the first one's form with initial θ."""
     datasets: Mapping[str, HeldOut]
     precision: Precision
     data: DataCache
     thetas: Sequence[KeptTheta] = ()
+    """θ kept along a run, in order; empty without a run."""
     run: Path | None = None
     no_run: str | None = None
+    """Why there is no run, if there is none."""
 
     def entry(self, name: str) -> HeldOut:
-        """A held-out dataset by name.
-
-        Raises:
-            InvalidInput: for an unknown name.
-        """
+        """A held-out dataset by name; raises `InvalidInput` for an unknown one."""
         if name not in self.datasets:
             raise InvalidInput(f"dataset {name}: expected one of {', '.join(self.datasets)}")
         return self.datasets[name]
 
     def load(self, name: str) -> HeldOutData:
-        """The data of a dataset.
-
-        Raises:
-            InvalidInput: when they are missing or invalid.
-        """
+        """The data of a dataset; raises `InvalidInput` when they are missing or invalid."""
         return self.data.load(self.entry(name))
 
     def protocol(self, name: str) -> str:
-        """How rules are measured on a dataset, for readers.
-
-        Raises:
-            InvalidInput: for an unknown name.
-        """
+        """How rules are measured on a dataset, for readers."""
         entry = self.entry(name)
         return (
             f"{entry.inner_steps} inner steps on minibatches of {entry.batch_size}, {entry.draws} "
@@ -104,21 +84,14 @@ class Context:
     ) -> Measurement[Row]:
         """A measurement of a rule's curve.
 
-        Args:
-            name: of the measurement.
-            dataset: name of the data.
-            held_out: the protocol on these data.
-            rule: the rule.
-            changed: changes the data before they are used.
-            content: what else the numbers depend on, in JSON values.
+        The data may be changed before they are used; `content` is what else the numbers depend on.
         """
         key = self.key(rule, held_out.describe(), *content)
 
         def measure() -> Row:
             data = self.load(dataset)
-            data = data if changed is None else changed(data)
+            data, numbers = changed(data) if changed else data, range(held_out.draws)
             with autocast(self.precision):
-                numbers = range(held_out.draws)
                 accuracy = roll_out_draws(rule, RIDGE, data, held_out, numbers).accuracy
             by_probe = dict(zip(held_out.probes, accuracy.tolist(), strict=True))
             return Row(key, list(held_out.probe_steps), by_probe)

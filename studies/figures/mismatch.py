@@ -10,8 +10,9 @@ from lit_lul.report.page import Check
 from lit_lul.report.plots import lines
 from lit_lul.report.rows import Row
 from lit_lul.report.study import Measurement
+from studies.checks import everywhere, over_draws
 from studies.figures.measurements import Context
-from studies.figures.panel import Panel, everywhere, over_draws
+from studies.figures.panel import Panel
 from studies.networks.training import log_spaced
 from studies.networks.vae import BOUND, RATE
 
