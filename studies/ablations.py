@@ -13,16 +13,17 @@ import torch
 from omegaconf import OmegaConf
 
 from lit_lul.errors import InvalidInput
-from lit_lul.evaluation.curve import Curve, roll_out_draws
+from lit_lul.evaluation.curve import roll_out_draws
 from lit_lul.evaluation.held_out import HeldOut, describe
 from lit_lul.files.theta import load_learner
 from lit_lul.learners.learner import Learner
 from lit_lul.networks.mlp import MLPs
 from lit_lul.objectives.few_shot_ridge import FewShotRidge
-from lit_lul.report.page import Cell, Check, Difference, Page, Table
+from lit_lul.report.page import Cell, Check, Page, Table
 from lit_lul.report.rows import Row, rule_key
 from lit_lul.report.study import Measurement, Part, Study, initial_theta, page_path, spell
 from lit_lul.sweep import FINISHED
+from studies.checks import over_draws
 
 HELD_OUT = HeldOut(inner_steps=60, points=1, batch_size=32, tests_per_class=20, draws=16)
 """Digits, which meta-training never sees."""
@@ -56,22 +57,16 @@ CLAIMS = (
 
 @dataclass(frozen=True)
 class AblationRun:
-    """One finished run.
-
-    Attributes:
-        variant: the name of what is changed.
-        seed: the run's seed.
-        folder: θ, configuration and log.
-        outer_steps: their number.
-        validation: accuracy on held-out characters as the run sees them.
-        seconds: wall-clock time of the run.
-    """
+    """One finished run."""
 
     variant: str
+    """What is changed."""
     seed: int
     folder: Path
+    """θ, configuration and log."""
     outer_steps: int
     validation: float
+    """Accuracy on held-out characters as the run sees them."""
     seconds: float
 
     @property
@@ -90,19 +85,19 @@ class AblationRun:
 
 @dataclass
 class Runs(Part[Row]):
-    """The runs of a sweep, each measured on held-out digits.
-
-    Args:
-        runs: runs by variant and seed.
-    """
+    """The runs of a sweep, each measured on held-out digits."""
 
     runs: Mapping[str, AblationRun]
+    """Runs by variant and seed."""
     name = "runs"
     kind = Row
 
     def measurements(self) -> list[Measurement[Row]]:
         """One for each run, and one for the initial θ of the first full run."""
-        measured = {name: (_load(run), run.held_out()) for name, run in self.runs.items()}
+        measured = {
+            name: (load_learner(run.folder / "checkpoints" / "theta.safetensors"), run.held_out())
+            for name, run in self.runs.items()
+        }
         if full := [name for name, run in self.runs.items() if run.variant == FULL]:
             rule, held_out = measured[full[0]]
             measured[INITIAL] = (initial_theta(rule), held_out)
@@ -116,10 +111,6 @@ class Runs(Part[Row]):
     def protocol(self) -> object:
         """The held-out digits and the probe."""
         return _protocol(replace(HELD_OUT, networks=NETWORKS))
-
-
-def _load(run: AblationRun) -> Learner:
-    return load_learner(run.folder / "checkpoints" / "theta.safetensors")
 
 
 def _protocol(held_out: HeldOut) -> dict[str, Any]:
@@ -197,8 +188,8 @@ def ablations_page(command: str, runs: Mapping[str, AblationRun], rows: Mapping[
     accuracy: dict[str, dict[int, float]] = {}
     for name, run in runs.items():
         if name in rows:
-            of_variant = accuracy.setdefault(run.variant, {})
-            of_variant[run.seed] = rows[name].curve("ridge").mean[-1]
+            last = rows[name].curve("ridge").mean[-1]
+            accuracy.setdefault(run.variant, {})[run.seed] = last
     variants = [name for name in accuracy if not name.startswith(PLANE)]
     planes = [name for name in accuracy if name.startswith(PLANE)]
     means = {name: float(np.mean([*of_seeds.values()])) for name, of_seeds in accuracy.items()}
@@ -239,9 +230,8 @@ def variants_table(
     """Means over the seeds of every variant."""
     cells: dict[str, list[Cell]] = {}
     for variant in [INITIAL] * (INITIAL in rows) + [*variants]:
-        measured = [rows[n] for n, r in runs.items() if r.variant == variant and n in rows]
-        measured = measured or [rows[INITIAL]]
-        own = [r for n, r in runs.items() if r.variant == variant and n in rows]
+        names = [n for n, run in runs.items() if run.variant == variant and n in rows]
+        measured, own = [rows[n] for n in names or [INITIAL]], [runs[n] for n in names]
         curves = np.array([row.curve("ridge").mean for row in measured])
         correlation = np.mean([float(row.draws("correlation")) for row in measured])
         cells[variant.replace("_", " ")] = [
@@ -264,6 +254,5 @@ def check(accuracy: Mapping[str, Mapping[int, float]], claim: Claim) -> Check:
         return Check(claim.text, "not measured", None)
     if len(pairs) == 1:
         return Check(claim.text, f"{pairs[0]:+.1f} points, one seed", None)
-    curve = Curve.of((0,), torch.tensor([pairs], dtype=torch.float64))
-    found = Difference(curve.mean[0], curve.standard_error[0])
+    found = over_draws(pairs)
     return Check(claim.text, f"{found}, {len(pairs)} seeds", found.held)

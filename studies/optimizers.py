@@ -25,7 +25,7 @@ from lit_lul.learners import LSTMOptimizer
 from lit_lul.networks import Networks, Params
 from lit_lul.objectives.objective import Objective
 from lit_lul.objectives.supervised import LOSSES, predict
-from lit_lul.report.page import Cell, Check, Difference, Page, Picture, Table
+from lit_lul.report.page import Cell, Check, Page, Picture, Table
 from lit_lul.report.plots import lines
 from lit_lul.report.rows import DEVICE, Numbers, RowFile, digest, rule_key
 from lit_lul.report.study import (
@@ -45,6 +45,7 @@ from lit_lul.tasks.source import Seeds
 from lit_lul.tasks.stream import TaskStream
 from lit_lul.training.truncations import Needs, realise
 from lit_lul.trees import map_tensors, tensors_of
+from studies.checks import over_draws
 
 LEARNED, INITIAL = "learned", "learned, initial θ"
 TUNED: dict[str, Callable[..., Optimizer]] = {
@@ -60,11 +61,7 @@ CLAIMS = {"best": "is below every tuned one", "fails": "fails"}
 
 @dataclass(frozen=True)
 class Problem:
-    """A problem for optimizers: to train new networks on the tasks of a source.
-
-    Raises:
-        InvalidInput: for a number below one, or fewer than two draws.
-    """
+    """A problem for optimizers: to train new networks on the tasks of a source."""
 
     learner: str
     """The learned optimizer: a shipped one by name, or a file of θ."""
@@ -96,18 +93,12 @@ class Problem:
 
 @dataclass
 class Curves(Part[Numbers]):
-    """The optimizers on one problem.
-
-    Args:
-        name: name of the problem.
-        problem: its settings.
-        rates: rates that each tuned optimizer chooses from.
-        data_root: folder that is searched for datasets first.
-    """
+    """The optimizers on one problem."""
 
     name: str
     problem: Problem
     rates: Sequence[float]
+    """Each tuned optimizer chooses from them."""
     data_root: str | None
     kind = Numbers
 
@@ -139,12 +130,10 @@ class Curves(Part[Numbers]):
 
     @cached_property
     def _learner(self) -> LSTMOptimizer:
-        learner = load_learner(self.problem.learner)
+        learner, name = load_learner(self.problem.learner), self.problem.learner
         if not isinstance(learner, LSTMOptimizer):
-            raise InvalidInput(
-                f"{self.problem.learner}: holds θ of {type(learner).__name__}, "
-                "expected LSTMOptimizer"
-            )
+            held = type(learner).__name__
+            raise InvalidInput(f"{name}: holds θ of {held}, expected LSTMOptimizer")
         return learner
 
     @cached_property
@@ -254,15 +243,11 @@ def optimizers_page(
     methods = (LEARNED, INITIAL, *TUNED)
     losses = {m: [last_loss(one.get(m)) for one in measured.values()] for m in methods}
     rates = {m: [chosen_rate(one[m]) for one in measured.values()] for m in TUNED}
-    checks = [
-        Check(
-            f"on {name} the learned optimizer {CLAIMS[claim]}",
-            numbers_of(found),
-            holds(claim, found),
-        )
-        for name, found in beaten.items()
-        if (claim := problems[name].claim)
-    ]
+    checks = []
+    for name, found in beaten.items():
+        if claim := problems[name].claim:
+            said = f"on {name} the learned optimizer {CLAIMS[claim]}"
+            checks.append(Check(said, numbers_of(found), holds(claim, found)))
     sections: dict[str, Sequence[Any]] = {
         "The paper's claims": checks,
         "Loss after the last step": [
@@ -291,21 +276,15 @@ errors. Standard errors and losses of every draw are in the JSON files.""",
 
 def draw(measured: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Figure:
     """Loss against steps, without the parts of curves above the start."""
-    curves = {
-        name: {
-            method: Curve(
-                tuple(range(len(values["mean"]))),
-                tuple(values["mean"]),
-                tuple(values["standard_error"]),
-            )
-            for method, values in of_problem.items()
-        }
-        for name, of_problem in measured.items()
-    }
+    curves: dict[str, dict[str, Curve]] = {name: {} for name in measured}
+    for name, of_problem in measured.items():
+        for method, values in of_problem.items():
+            mean, error = (tuple(values[which]) for which in ("mean", "standard_error"))
+            curves[name][method] = Curve(tuple(range(len(mean))), mean, error)
     figure = lines(curves, "steps", "loss", log=("y",))
-    for axes, of_problem in zip(figure.axes, curves.values(), strict=False):
-        finite = [loss for curve in of_problem.values() for loss in curve.mean if isfinite(loss)]
-        axes.set_ylim(min(finite) / 1.3, 1.3 * of_problem[LEARNED].mean[0])
+    for axes, of in zip(figure.axes, curves.values(), strict=False):
+        finite = [loss for curve in of.values() for loss in curve.mean if isfinite(loss)]
+        axes.set_ylim(min(finite) / 1.3, 1.3 * of[LEARNED].mean[0])
     return figure
 
 
@@ -329,9 +308,7 @@ def below(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool | None:
     diverged = [not np.isfinite(values["last"]).all() for values in (one, other)]
     if any(diverged):
         return None if all(diverged) else diverged[1]
-    last, others = (torch.tensor([v["last"]], dtype=torch.float64) for v in (one, other))
-    curve = Curve.of((0,), others - last)
-    return Difference(curve.mean[0], curve.standard_error[0]).held
+    return over_draws(np.subtract(other["last"], one["last"])).held
 
 
 def holds(claim: str, found: Mapping[str, bool | None]) -> bool | None:
@@ -345,7 +322,8 @@ def holds(claim: str, found: Mapping[str, bool | None]) -> bool | None:
 
 def numbers_of(found: Mapping[str, bool | None]) -> str:
     """The tuned optimizers that the learned one is below or above."""
-    words = {True: "below", None: "not resolved beside", False: "above"}
-    said = {word: [name for name, is_below in found.items() if is_below is held]
-            for held, word in words.items()}  # fmt: skip
-    return "; ".join(f"{word} {', '.join(names)}" for word, names in said.items() if names)
+    said = []
+    for held, word in ((True, "below"), (None, "not resolved beside"), (False, "above")):
+        if names := [name for name, is_below in found.items() if is_below is held]:
+            said.append(f"{word} {', '.join(names)}")
+    return "; ".join(said)

@@ -37,13 +37,7 @@ QUANTILES = {
 
 @dataclass
 class Profiles(Part[Numbers]):
-    """Baselines on datasets: their skill is 0 for chance and 1 for no error.
-
-    Args:
-        name: what the datasets are.
-        entries: settings by name of the dataset.
-        load: loads a dataset, by name.
-    """
+    """Baselines on datasets: their skill is 0 for chance and 1 for no error."""
 
     name: str
     entries: Mapping[str, HeldOut]
@@ -123,8 +117,8 @@ def prior_page(command: str, settings: HeldOut, rows: Mapping[str, Mapping[str, 
     shown = {name: np.quantile(worlds, q, axis=0).tolist() for name, q in QUANTILES.items()}
     groups = {
         group: {
-            n.replace("_", " "): [f"{size:.0f}" for size in p[:2]] + p[2:]
-            for n, p in of_group.items()
+            name.replace("_", " "): [f"{inputs:.0f}", f"{classes:.0f}", *skill]
+            for name, (inputs, classes, *skill) in of_group.items()
         }
         for group, of_group in {"worlds": shown, "datasets": profiles["datasets"]}.items()
     }

@@ -9,7 +9,6 @@ import torch
 from conftest import lit_lul
 from omegaconf import OmegaConf
 from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
-from torch import Tensor
 
 from lit_lul.data.image_set import ImageSet
 from lit_lul.errors import InvalidInput
@@ -74,27 +73,17 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_run("cactus", MAML(MAMLSettings(**NETWORK)), rounds=2, classes="clusters")
     runs = {n: f"runs/{n.lower()}" for n in ("MAML", "SGD", "ProtoNet", "CACTUs", "absent")}
     runs["Meta-SGD"] = runs.pop("SGD").replace("meta-", "")
-    values = {
-        "episodes": TOGETHER,
-        "tuning_episodes": TOGETHER,
-        "queries": 3,
-        "scratch": {"rates": [0.1], "steps": [2]},
-        "sources": {
-            "glyphs": {
-                "tasks": GLYPHS,
-                "network": NETWORK,
-                "runs": runs,
-                "adaptation": ["MAML", "Meta-SGD", "ProtoNet"],
-            },
-            "nowhere": {
-                "tasks": {
-                    "class_path": "ImageTasks",
-                    "init_args": {"images": {"dataset": "no/where", "leave_out": "x.json"}},
-                },
-                "network": NETWORK,
-            },
+    absent = {"images": {"dataset": "no/where", "leave_out": "x.json"}}
+    adapted = ["MAML", "Meta-SGD", "ProtoNet"]
+    sources = {
+        "glyphs": {"tasks": GLYPHS, "network": NETWORK, "runs": runs, "adaptation": adapted},
+        "nowhere": {
+            "tasks": {"class_path": "ImageTasks", "init_args": absent},
+            "network": NETWORK,
         },
     }
+    values = {"episodes": TOGETHER, "tuning_episodes": TOGETHER, "queries": 3, "sources": sources}
+    values["scratch"] = {"rates": [0.1], "steps": [2]}
     OmegaConf.save(OmegaConf.create(values), "studies.yaml")
 
 
@@ -139,11 +128,9 @@ def test_classifiers_are_those_of_scikit_learn(given: Labelled) -> None:
     ):
         found = ours(given.support_x, given.query_x, given)
         known, asked = given.support_y[0].argmax(-1), given.query_y[0].argmax(-1)
+        support, query = given.support_x[0], given.query_x[0]
         expected = [
-            theirs.fit(given.support_x[0, t].numpy(), known[t].numpy()).score(
-                given.query_x[0, t].numpy(), asked[t].numpy()
-            )
-            for t in range(TOGETHER)
+            theirs.fit(support[t], known[t]).score(query[t], asked[t]) for t in range(TOGETHER)
         ]
         assert found.tolist() == pytest.approx(expected)
 
@@ -160,17 +147,14 @@ def test_off_task_is_after_adapting_to_the_episode_before(given: Labelled) -> No
         support_x=given.support_x[:, order], support_y=given.support_y[:, order]
     )
 
-    def features(params: Any, x: Tensor) -> Tensor:
-        return run.learner.network.activations(params, x).x[-2]
-
     both = torch.cat([given.support_x, given.query_x], -2)
+    k = given.support_x.shape[-2]
     for name, params in (
         (BEFORE, run.start(TOGETHER)),
         (ON_TASK, run.adapt(given)),
         (OFF_TASK, run.adapt(others)),
     ):
-        u = features(params, both)
-        k = given.support_x.shape[-2]
+        u = run.learner.network.activations(params, both).x[-2]
         expected = by_nearest_neighbour(u[..., :k, :], u[..., k:, :], given)
         assert torch.equal(found[name], expected)
     assert not torch.equal(found[ON_TASK], found[OFF_TASK])
@@ -211,7 +195,7 @@ def test_the_best_choice_from_scratch(given: Labelled) -> None:
     choices = Scratch([1e-6, 0.5], [1, 20])
     rate, steps = methods.tune(settings, choices, [given])
     mean = {
-        (r, s): methods.train_from_scratch(settings, r, s, given).mean()
+        (r, s): methods.descend(settings, r, [s], given)[0].mean()
         for r in choices.rates
         for s in choices.steps
     }

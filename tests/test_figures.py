@@ -19,6 +19,7 @@ from lit_lul.learners import UnsupervisedUpdate, UpdateSettings
 from lit_lul.networks import MLPs
 from lit_lul.report.page import Difference
 from lit_lul.report.study import Machine, load_rules
+from studies.checks import over_draws, within
 from studies.figures import measurements
 from studies.figures.command import load_figures, make_context, make_page
 from studies.figures.dimensions import between, cumulative
@@ -26,7 +27,7 @@ from studies.figures.filters import neighbours
 from studies.figures.kept_thetas import hours_of, load_thetas
 from studies.figures.measurements import RIDGE, Context
 from studies.figures.orders import sort_inputs
-from studies.figures.panel import MeasuredPanel, over_draws, within
+from studies.figures.panel import MeasuredPanel
 
 CONFIG = """
 thetas: 2
@@ -164,14 +165,11 @@ def test_accuracies_are_alike_within_points_that_the_errors_leave() -> None:
     assert over_draws([5.0, 15.0]) == pytest.approx((10, 5))
 
 
-def test_neighbours_tell_templates_from_noise() -> None:
+def test_numbers_of_filters_and_embeddings() -> None:
     noise = torch.randn(200, 1, 14, 14, generator=torch.Generator().manual_seed(0))
     assert neighbours(noise).mean().abs() < 0.02
     smooth = torch.nn.functional.avg_pool2d(noise, 5, 1)
     assert neighbours(smooth).mean() > 0.6
-
-
-def test_dimensions_and_classes_of_an_embedding() -> None:
     rng = np.random.default_rng(0)
     plane = rng.normal(size=(50, 2)) @ rng.normal(size=(2, 6))
     assert cumulative(plane)[1] == pytest.approx(1)

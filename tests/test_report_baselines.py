@@ -117,13 +117,8 @@ def test_the_page_has_every_method_and_what_is_missing(
     }
     monkeypatch.setattr("studies.baselines.baselines.GROUPS", some)
     write_rule(Path("mine.safetensors"), seed=5)
-    shared = {
-        "networks": {"class_path": "MLPs", "init_args": {"hidden_layers": [1, 1]}},
-        "inner_steps": 1,
-        "points": 1,
-        "labels_per_class": 3,
-        "draws": 2,
-    }
+    shared = {"inner_steps": 1, "points": 1, "labels_per_class": 3, "draws": 2}
+    shared |= {"networks": {"class_path": "MLPs", "init_args": {"hidden_layers": [1, 1]}}}
     absent = {"absent": {"images": {"dataset": "nobody/nothing"}}}
     halves = {"development": {"digits": {"dataset": "digits"}}, "report": absent}
     OmegaConf.save(OmegaConf.create({"shared": shared, **halves}), "some.yaml")

@@ -3,7 +3,7 @@
 Shapes: T episodes, R = 1 draw, n examples, N_l units of layer l.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -11,11 +11,10 @@ from torch import Tensor
 
 from lit_lul.learners.gradient_descent import MetaSGD
 from lit_lul.learners.learner import Learner
-from lit_lul.networks.network import Params
 from lit_lul.objectives.objective import Labelled
 from lit_lul.report.rows import Row
 from lit_lul.trees import map_tensors
-from studies.few_shot.methods import by_nearest_neighbour
+from studies.few_shot.methods import by_nearest_neighbour, row_of
 from studies.few_shot.runs import Run
 
 WITH_HEAD = "with the head"
@@ -33,9 +32,7 @@ def measure(run: Run, key: str, episodes: Iterable[Labelled]) -> Row:
     for labelled in episodes:
         for name, values in measure_together(run, labelled).items():
             found.setdefault(name, []).append(values)
-    return Row(
-        key, [0], {n: [[round(v, 4) for v in torch.cat(f).tolist()]] for n, f in found.items()}
-    )
+    return row_of(key, found)
 
 
 def measure_together(run: Run, labelled: Labelled) -> dict[str, Tensor]:
@@ -47,12 +44,12 @@ def measure_together(run: Run, labelled: Labelled) -> dict[str, Tensor]:
     before = run.start(labelled.support_x.shape[1])
     after = run.adapt(labelled)
     other = map_tensors(lambda tensor: tensor.roll(1, 0), after)
+    x = torch.cat([labelled.support_x, labelled.query_x], dim=-2)
+    network, k = run.learner.network, labelled.support_x.shape[-2]
     layers = {
-        name: list(layers_of(run, params, labelled))
+        name: network.activations(params, x).x[1:]  # every layer's, (1, T, K + K', N_l)
         for name, params in ((BEFORE, before), (ON_TASK, after), (OFF_TASK, other))
     }
-    k = labelled.support_x.shape[-2]
-    network = run.learner.network
     found = {WITH_HEAD: run.objective(network, after, labelled).accuracy}
     for name, of_params in layers.items():
         features = of_params[-2]  # below the head
@@ -61,12 +58,6 @@ def measure_together(run: Run, labelled: Labelled) -> dict[str, Tensor]:
     for number, (one, other) in enumerate(zip(layers[BEFORE], layers[ON_TASK], strict=True), 1):
         found[f"{LAYER}{number}"] = linear_cka(one, other).mean(0)
     return found
-
-
-def layers_of(run: Run, params: Params, labelled: Labelled) -> Iterator[Tensor]:
-    """Activations of every layer above the inputs, (1, T, K + K', N_l), support first."""
-    x = torch.cat([labelled.support_x, labelled.query_x], dim=-2)
-    yield from run.learner.network.activations(params, x).x[1:]
 
 
 def linear_cka(one: Tensor, other: Tensor) -> Tensor:
@@ -87,7 +78,6 @@ class LayerRates(NamedTuple):
     name: str
     """Such as layer 1, weights."""
     mean: float
-    """Their mean."""
     negative: float
     """Share below 0."""
     zero: float

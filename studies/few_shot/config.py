@@ -18,17 +18,15 @@ class RuleNote:
     """What the meta-training of a rule that ships used, from its card."""
 
     labels: str = "?"
-    """Labelled images."""
     compute: str = "?"
     """Episodes or inner steps."""
 
 
 @dataclass(frozen=True)
 class Scratch:
-    """Choices for training from scratch, made on episodes of training classes."""
+    """Choices for gradient descent from scratch, made on episodes of training classes."""
 
     rates: list[float] = field(default_factory=lambda: [0.01, 0.03, 0.1, 0.3, 1.0])
-    """Rates of gradient descent."""
     steps: list[int] = field(default_factory=lambda: [5, 10, 20, 50, 100])
     """Numbers of steps, in increasing order."""
 
@@ -53,20 +51,14 @@ class StudySource:
 
 @dataclass(frozen=True)
 class StudyConfig:
-    """The studies.
-
-    Raises:
-        InvalidInput: for a number of episodes that is not a multiple of `TOGETHER`.
-    """
+    """The studies; numbers of episodes are multiples of `TOGETHER`."""
 
     sources: dict[str, StudySource]
-    """Sources by name."""
     shots: list[int] = field(default_factory=lambda: [1, 5])
     """Labels per class."""
     queries: int = 15
     """Queries per class."""
     episodes: int = 600
-    """Test episodes."""
     tuning_episodes: int = 100
     """Episodes of training classes that choices for training from scratch are made on."""
     scratch: Scratch = field(default_factory=Scratch)
@@ -86,11 +78,7 @@ class StudyConfig:
 
 
 def load_studies(config: Path, quick: bool) -> StudyConfig:
-    """Read the configuration of the studies.
-
-    Raises:
-        InvalidInput: when the file is missing or a value is invalid.
-    """
+    """Read the configuration; raises `InvalidInput` when it is missing or a value is invalid."""
     values = read_values(config, {setting.name for setting in fields(StudyConfig)}, quick)
     studies: StudyConfig = parse(config, StudyConfig, values, "studies")
     return studies

@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 
 from lit_lul.errors import InvalidInput
-from lit_lul.evaluation.curve import Curve
 from lit_lul.objectives.objective import Labelled
-from lit_lul.report.page import ERRORS, Block, Cell, Check, Difference, Page, Picture, Table
+from lit_lul.report.page import ERRORS, Block, Cell, Check, Page, Picture, Table, difference
 from lit_lul.report.plots import bars
 from lit_lul.report.rows import Row, digest, rule_key
 from lit_lul.report.study import Measurement, Part, Study, load_rules, page_path, spell
 from lit_lul.tasks.class_tasks import ClassTasks
 from lit_lul.tasks.label_free import by_content
+from studies.checks import over_draws
 from studies.few_shot import methods
 from studies.few_shot.adaptation import (
     BEFORE,
@@ -54,13 +54,7 @@ CLAIMS = (
 
 @dataclass
 class Episodes:
-    """What is known of one source, loaded when it is used.
-
-    Args:
-        name: its name.
-        source: its settings.
-        studies: sizes and numbers of episodes.
-    """
+    """What is known of one source, loaded when it is used."""
 
     name: str
     source: StudySource
@@ -95,13 +89,7 @@ class Episodes:
 
     def test(self, shots: int) -> Iterator[Labelled]:
         """Test episodes."""
-        studies = self.studies
-        return episodes(self.classes[1], shots, studies.queries, studies.episodes, TEST)
-
-    def tuning(self, shots: int) -> Iterator[Labelled]:
-        """Episodes of training classes."""
-        studies = self.studies
-        return episodes(self.classes[0], shots, studies.queries, studies.tuning_episodes, TUNING)
+        return episodes(self.classes[1], shots, self.studies.queries, self.studies.episodes, TEST)
 
     def describe(self) -> list[object]:
         """What all test episodes depend on, as JSON values."""
@@ -135,11 +123,8 @@ class Methods(Part[Row]):
 
     def measurements(self) -> list[Measurement[Row]]:
         """Baselines, rules and runs."""
-        found = []
-        for name, entry in self.entries.items():
-            key = digest([self.protocol(), entry.key])
-            found.append(Measurement(name, key, 1.0, partial(self._measure, key, entry.make)))
-        return found
+        keys = {name: digest([self.protocol(), one.key]) for name, one in self.entries.items()}
+        return [Measurement(n, key, 1.0, partial(self._measure, n, key)) for n, key in keys.items()]
 
     @cached_property
     def entries(self) -> dict[str, Entry]:
@@ -150,12 +135,17 @@ class Methods(Part[Row]):
         entries = {
             SCRATCH: Entry(scratch, self._scratch, nothing),
             CENTROID: Entry(CENTROID, lambda: methods.centroid, nothing),
-            PROBE: Entry(clusters, self._probe, nothing),
+            PROBE: Entry(
+                clusters,
+                partial(self._ridge_of, methods.embedding_of_clusters, source.clusters),
+                nothing,
+            ),
         }
         for name, rule in load_rules([*source.rules]).items():
             key = rule_key("ridge", "float32", rule)
             note = source.rules.get(name, nothing)
-            entries[f"{name} + ridge"] = Entry(key, partial(self._ridge_of, rule), note)
+            make = partial(self._ridge_of, methods.embedding_of_rule, rule)
+            entries[f"{name} + ridge"] = Entry(key, make, note)
         for name, run in self.given.runs.items():
             if isinstance(run, InvalidInput):
                 entries[name] = Entry(None, partial(_fail, run), nothing)
@@ -165,33 +155,28 @@ class Methods(Part[Row]):
             entries[name] = Entry(key, partial(partial, methods.learned, run), note)
         return entries
 
-    def _measure(self, key: str, make: Callable[[], Method]) -> Row:
-        method, accuracy = make(), {}
-        for shots in self.given.studies.shots:
-            with torch.no_grad():
-                found = [method(labelled) for labelled in self.given.test(shots)]
-            accuracy[column(shots)] = [[round(a, 4) for a in torch.cat(found).tolist()]]
-        return Row(key, [0], accuracy)
+    def _measure(self, name: str, key: str) -> Row:
+        method, given = self.entries[name].make(), self.given
+        with torch.no_grad():
+            found = {column(k): [*map(method, given.test(k))] for k in given.studies.shots}
+        return methods.row_of(key, found)
 
     def _scratch(self) -> Method:
         network, studies = self.given.source.network, self.given.studies
-        tuned = {
-            shots: methods.tune(network, studies.scratch, self.given.tuning(shots))
-            for shots in studies.shots
-        }
+        training, tuned = self.given.classes[0], {}
+        for shots in studies.shots:
+            given = episodes(training, shots, studies.queries, studies.tuning_episodes, TUNING)
+            tuned[shots] = methods.tune(network, studies.scratch, given)
 
         def accuracy(labelled: Labelled) -> Tensor:
             shots = labelled.support_x.shape[2] // labelled.is_class.shape[1]
-            return methods.train_from_scratch(network, *tuned[shots], labelled)
+            rate, steps = tuned[shots]
+            return methods.descend(network, rate, [steps], labelled)[0]
 
         return accuracy
 
-    def _probe(self) -> Method:
-        clusters = self.given.source.clusters
-        return methods.ridge(methods.embedding_of_clusters(clusters, self.given.images))
-
-    def _ridge_of(self, rule: Any) -> Method:
-        return methods.ridge(methods.embedding_of_rule(rule, self.given.images))
+    def _ridge_of(self, embedding: Callable[[Any, Tensor], methods.Features], own: Any) -> Method:
+        return methods.ridge(embedding(own, self.given.images))
 
 
 @dataclass
@@ -345,7 +330,7 @@ def accuracy_table(
         for baseline in others.values():
             for name in names:
                 known = baseline in rows and method != baseline
-                gained = paired(row, name, rows[baseline], name).mean if known else None
+                gained = difference(row, rows[baseline], name).mean if known else None
                 own.append(None if gained is None else f"{gained:+.1f}")
         cells[method] = [*own, notes[method].labels, notes[method].compute]
     above = [f"above {short}, {name}" for short in others for name in names]
@@ -365,17 +350,16 @@ def adaptation_blocks(
         for run, row in rows.items()
     }
     panels = {m: {run: interval(row, m) for run, row in rows.items()} for m in measures[:3]}
-    picture = Picture(
-        name, bars(panels, "accuracy"), "Nearest neighbour on features below the head"
-    )
+    caption = "Nearest neighbour on features below the head"
+    picture = Picture(name, bars(panels, "accuracy"), caption)
     table = Table([*measures, *(f"CKA, {n}" for n in layers)], {"": cells}, mean=False)
     blocks: list[Block] = [picture, table, *checks(rows, rates)]
     if rates:
         columns = [layer.name for layer in next(iter(rates.values()))]
+        forms = {"mean rate": "{.mean:+.3f}", "below 0": "{.negative:.0%}", "at 0": "{.zero:.0%}"}
         shown = {
-            "mean rate": {n: [f"{la.mean:+.3f}" for la in of_run] for n, of_run in rates.items()},
-            "below 0": {n: [f"{la.negative:.0%}" for la in of_run] for n, of_run in rates.items()},
-            "at 0": {n: [f"{la.zero:.0%}" for la in of_run] for n, of_run in rates.items()},
+            what: {run: [form.format(layer) for layer in of_run] for run, of_run in rates.items()}
+            for what, form in forms.items()
         }
         blocks += ["### Learned rates", Table(columns, shown, best="", mean=False)]
     return blocks
@@ -386,7 +370,8 @@ def checks(rows: Mapping[str, Row], rates: Mapping[str, Sequence[LayerRates]]) -
     found = []
     for claim, name, measured, rises in CLAIMS:
         if name in rows:
-            change = paired(rows[name], measured, rows[name], BEFORE)
+            after, before = (rows[name].draws(which)[0] for which in (measured, BEFORE))
+            change = over_draws(100 * (after - before))
             held = None if change.held is None else change.held == rises
             found.append(Check(claim, str(change), held))
     if META_SGD in rates:
@@ -395,12 +380,6 @@ def checks(rows: Mapping[str, Row], rates: Mapping[str, Sequence[LayerRates]]) -
         claim = "blog: the mean learned rate is negative in every layer but the output"
         found.append(Check(claim, f"weights' means {means}", max(below) < 0 < top))
     return found
-
-
-def paired(one: Row, name: str, other: Row, other_name: str) -> Difference:
-    """Points by which one accuracy exceeds another on the same episodes."""
-    curve = Curve.of((0,), 100 * (one.draws(name) - other.draws(other_name)))
-    return Difference(curve.mean[0], curve.standard_error[0])
 
 
 def interval(row: Row, name: str) -> tuple[float, float, float]:

@@ -3,7 +3,7 @@
 Shapes: T episodes, R = 1 draw, K and K' support and query examples, n rows, N_0 inputs, E features.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 
 import torch
@@ -15,7 +15,7 @@ from lit_lul.learners.learned_start import StartSettings
 from lit_lul.learners.learner import Learner
 from lit_lul.objectives import CrossEntropy, FewShotRidge
 from lit_lul.objectives.objective import Labelled
-from lit_lul.report.rows import DEVICE
+from lit_lul.report.rows import DEVICE, Row
 from lit_lul.tasks.class_tasks import ClassTasks
 from lit_lul.tasks.clusters import Clusters
 from lit_lul.tasks.sizes import ProblemSizes
@@ -33,15 +33,7 @@ Method = Callable[[Labelled], Tensor]
 def episodes(
     tasks: ClassTasks, shots: int, queries: int, count: int, seed: int
 ) -> Iterator[Labelled]:
-    """Episodes of the source's first family, `TOGETHER` at a time.
-
-    Args:
-        tasks: the source, with the labels of its classes.
-        shots: labels per class.
-        queries: queries per class.
-        count: a multiple of `TOGETHER`.
-        seed: determines them.
-    """
+    """Episodes of the source's first family, `TOGETHER` at a time; count is a multiple of it."""
     sizes = ProblemSizes(TOGETHER, 1, shots, 1, queries_per_class=queries)
     for number in range(count // TOGETHER):
         seeds = Seeds([seed, shots, number, 1], [seed, shots, number, 2])
@@ -75,6 +67,12 @@ def _accuracy(guess: Tensor, labelled: Labelled) -> Tensor:
     return (guess == labelled.query_y.argmax(-1)).double().mean((0, -1))
 
 
+def row_of(key: str, found: Mapping[str, Sequence[Tensor]]) -> Row:
+    """A row of accuracies of episodes by name, each in parts (T,), to four digits."""
+    accuracy = {n: [[round(a, 4) for a in torch.cat([*of]).tolist()]] for n, of in found.items()}
+    return Row(key, [0], accuracy)
+
+
 def centroid(labelled: Labelled) -> Tensor:
     """The nearest class mean of raw inputs."""
     return by_nearest_mean(labelled.support_x, labelled.query_x, labelled)
@@ -105,15 +103,7 @@ def embedding_of_rule(rule: Learner, images: Tensor) -> Features:
 
     It is `apply_rule`'s default network, after its default number of inner steps.
     """
-    applied = apply_rule(rule.to(DEVICE), images.flatten(1).float() / 255)
-    return applied.embed
-
-
-def train_from_scratch(
-    settings: StartSettings, rate: float, steps: int, labelled: Labelled
-) -> Tensor:
-    """Gradient descent on the support from random initialisations, one for every episode."""
-    return descend(settings, rate, [steps], labelled)[0]
+    return apply_rule(rule.to(DEVICE), images.flatten(1).float() / 255).embed
 
 
 def tune(
@@ -132,12 +122,13 @@ def tune(
 def descend(
     settings: StartSettings, rate: float, steps: Sequence[int], labelled: Labelled
 ) -> list[Tensor]:
-    """Accuracy (T,) after each of some increasing numbers of steps from scratch."""
+    """Accuracy (T,) after each of some increasing numbers of gradient steps on the support.
+
+    Every episode has its own random initialisation.
+    """
     learner = MAML(MAMLSettings(**asdict(settings), inner_rate=rate)).to(DEVICE)
-    network = learner.network
-    generator = torch.Generator().manual_seed(0)
-    params = network.init(labelled.support_x.shape[1], generator)
-    params = to_device(params, DEVICE)
+    network, tasks = learner.network, labelled.support_x.shape[1]
+    params = to_device(network.init(tasks, torch.Generator().manual_seed(0)), DEVICE)
     found, done = [], 0
     with torch.no_grad():
         for until in steps:

@@ -46,9 +46,8 @@ class Run:
     def start(self, tasks: int) -> Params:
         """φ before adapting, of T tasks."""
         generator = torch.Generator(DEVICE).manual_seed(0)  # θ holds the start: it draws nothing
-        return self.learner.parameters_of(
-            self.learner.start(self.learner.network, tasks, generator)
-        )
+        state = self.learner.start(self.learner.network, tasks, generator)
+        return self.learner.parameters_of(state)
 
     @torch.no_grad()
     def adapt(self, labelled: Labelled) -> Params:
@@ -78,8 +77,7 @@ def load_run(folder: Path, data_root: str | None) -> Run:
             f"{folder}: expected a learner of labelled examples with a learned start"
         )
     values: Any = OmegaConf.to_container(load_config(folder / "config.yaml"), resolve=True)
-    data = values["data"]
-    sizes = data["sizes"]
+    data, sizes = values["data"], values["data"]["sizes"]
     rounds = Rounds(**data.get("rounds", {})).before(values["trainer"]["max_steps"])
     episodes = rounds * sizes["cohorts"] * sizes["tasks"]
     sources = parse(folder / "config.yaml", dict[str, Source], data["sources"], "sources")

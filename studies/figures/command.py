@@ -77,15 +77,7 @@ class FiguresConfig:
 
 
 def load_figures(config: Path, quick: bool = False) -> tuple[FiguresConfig, Machine]:
-    """Read the configuration.
-
-    Args:
-        config: the file.
-        quick: whether the values under `quick` replace others.
-
-    Raises:
-        InvalidInput: when the file is missing or a value is invalid.
-    """
+    """Read the configuration; raises `InvalidInput` when it is missing or a value is invalid."""
     known = {one.name for one in fields(FiguresConfig)} | {*MACHINE, "shared"}
     values = read_values(config, known, quick)
     shared, own = (values.pop(key, None) or {} for key in ("shared", "datasets"))

@@ -15,8 +15,9 @@ from lit_lul.learners.learner import Learner
 from lit_lul.report.page import Check
 from lit_lul.report.rows import Numbers
 from lit_lul.report.study import Measurement
+from studies.checks import over_draws, told
 from studies.figures.measurements import Context
-from studies.figures.panel import Panel, over_draws, told
+from studies.figures.panel import Panel
 
 BEFORE, AFTER = MOMENTS = ("before", "after")
 COMPONENTS = 3
@@ -116,9 +117,8 @@ class Dimensions(Panel[Numbers]):
                 few, many = (_dimensions(row) for row in found.values())
                 names = " at most half the dimensions of ".join(found)
                 against = f"{told(few, 1)} against {told(many, 1)}"
-                checks.append(
-                    Check(f"`{rule}` gives {names}", against, over_draws(many - 2 * few).held)
-                )
+                held = over_draws(many - 2 * few).held
+                checks.append(Check(f"`{rule}` gives {names}", against, held))
         return checks
 
 
@@ -131,8 +131,7 @@ def _draw_shares(
 
 def cumulative(rows: Rows) -> Rows:
     """Cumulative shares of variance of the principal components of (n, E)."""
-    shares: Rows = np.cumsum(PCA().fit(rows).explained_variance_ratio_)
-    return shares
+    return np.cumsum(PCA().fit(rows).explained_variance_ratio_)
 
 
 def between(rows: Rows, labels: NDArray[np.int64]) -> float:

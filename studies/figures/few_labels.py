@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import product
 from typing import ClassVar
 
 from matplotlib.figure import Figure
@@ -10,8 +11,9 @@ from lit_lul.report.page import Check, difference
 from lit_lul.report.plots import bars
 from lit_lul.report.rows import Row
 from lit_lul.report.study import Measurement
+from studies.checks import everywhere
 from studies.figures.measurements import Context
-from studies.figures.panel import RANDOM, Panel, everywhere, interval
+from studies.figures.panel import RANDOM, Panel, interval
 from studies.networks.supervised import RATES
 from studies.networks.training import log_spaced
 
@@ -43,7 +45,7 @@ class FewLabels(Panel[Row]):
     def measurements(self, context: Context) -> list[Measurement[Row]]:
         """Rules, VAE, and supervised training at every rate, on every dataset."""
         made = []
-        steps = log_spaced(self.supervised_steps)
+        steps, vae_steps = log_spaced(self.supervised_steps), log_spaced(self.vae_steps)
         for dataset in self.datasets:
             entry = context.entry(dataset)
             for name, rule in context.rules.items():
@@ -51,7 +53,6 @@ class FewLabels(Panel[Row]):
             for rate in RATES:
                 name = f"{dataset}, {SUPERVISED} {rate:g}"
                 made.append(context.supervised_curve(name, dataset, steps, rate))
-            vae_steps = log_spaced(self.vae_steps)
             made.append(context.vae_curve(f"{dataset}, {VAE}", dataset, vae_steps))
         return made
 
@@ -66,35 +67,41 @@ class FewLabels(Panel[Row]):
 
     def draw(self, context: Context, rows: Mapping[str, Row]) -> Figure:
         """Accuracy by column, a plot per dataset."""
-        names = (*context.rules, VAE, SUPERVISED, RANDOM)
-        by_dataset = {dataset: self._columns(dataset, context, rows) for dataset in self.datasets}
         panels = {
-            dataset: {name: interval(columns.get(name)) for name in names}
-            for dataset, columns in by_dataset.items()
+            dataset: {
+                name: interval(columns.get(name))
+                for name in (*context.rules, VAE, SUPERVISED, RANDOM)
+            }
+            for dataset, columns in self._columns(context, rows).items()
         }
         return bars(panels, "few-shot accuracy")
 
     def checks(self, context: Context, rows: Mapping[str, Row]) -> list[Check]:
         """Rules are above all others, on all datasets."""
         checks = []
-        by_dataset = {dataset: self._columns(dataset, context, rows) for dataset in self.datasets}
-        for rule in context.rules:
-            for other in (VAE, SUPERVISED, RANDOM):
-                gaps = {
-                    dataset: difference(columns[rule], columns[other])
-                    for dataset, columns in by_dataset.items()
-                    if rule in columns and other in columns
-                }
-                checks += everywhere(f"`{rule}` above {other} on every dataset", gaps)
+        for rule, other in product(context.rules, (VAE, SUPERVISED, RANDOM)):
+            gaps = {
+                dataset: difference(columns[rule], columns[other])
+                for dataset, columns in self._columns(context, rows).items()
+                if rule in columns and other in columns
+            }
+            checks += everywhere(f"`{rule}` above {other} on every dataset", gaps)
         return checks
 
-    def _columns(self, dataset: str, context: Context, rows: Mapping[str, Row]) -> dict[str, Row]:
-        """What has been measured on a dataset, by column."""
-        prefix = f"{dataset}, "
-        found = {n.removeprefix(prefix): row for n, row in rows.items() if n.startswith(prefix)}
-        columns = {name: found[name] for name in (*context.rules, VAE) if name in found}
-        if columns.keys() & context.rules.keys():
-            columns[RANDOM] = next(iter(columns.values())).at_start()
-        if trained := [row for name, row in found.items() if name.startswith(SUPERVISED)]:
-            columns[SUPERVISED] = max(trained, key=lambda row: row.curve("ridge").mean[-1])
-        return columns
+    def _columns(self, context: Context, rows: Mapping[str, Row]) -> dict[str, dict[str, Row]]:
+        """What has been measured, by dataset and column."""
+        found: dict[str, dict[str, Row]] = {dataset: {} for dataset in self.datasets}
+        for name, row in rows.items():
+            dataset, column = name.split(", ")
+            columns = found[dataset]
+            if not column.startswith(SUPERVISED):
+                columns[column] = row
+            elif SUPERVISED not in columns or _last(row) > _last(columns[SUPERVISED]):
+                columns[SUPERVISED] = row  # at the best rate
+            if column in context.rules:
+                columns.setdefault(RANDOM, row.at_start())
+        return found
+
+
+def _last(row: Row) -> float:
+    return row.curve("ridge").mean[-1]

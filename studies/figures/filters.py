@@ -11,15 +11,15 @@ from torch import Tensor
 
 from lit_lul.errors import InvalidInput
 from lit_lul.evaluation.curve import roll_out_draws
-from lit_lul.evaluation.held_out import HeldOut
 from lit_lul.evaluation.pictures import tile_receptive_fields
 from lit_lul.learners.learner import Learner
 from lit_lul.networks import RowNetwork
 from lit_lul.report.page import Check
 from lit_lul.report.rows import Numbers, autocast
 from lit_lul.report.study import Measurement
+from studies.checks import everywhere, over_draws, told
 from studies.figures.measurements import RIDGE, Context
-from studies.figures.panel import Panel, everywhere, over_draws, told
+from studies.figures.panel import Panel
 
 GRID = 4
 START = "random"
@@ -68,12 +68,15 @@ class Filters(Panel[Numbers]):
             if (shape := data.image_shape) is None:
                 raise InvalidInput(f"filters of {dataset}: expected images")
             with autocast(context.precision):
-                weights = (
-                    _random_weights(entry, learner, data.x.shape[1])
-                    if start
-                    else roll_out_draws(learner, RIDGE, data, entry, [0]).first_layer
-                )
-            assert weights is not None  # entries embed rows
+                if start:
+                    network = entry.network_of(learner, data.x.shape[1])
+                    assert isinstance(network, RowNetwork)  # entries embed rows
+                    params = network.init(1, torch.Generator().manual_seed(entry.seed))
+                    weights = network.receptive_fields(params)[0]
+                else:
+                    trained = roll_out_draws(learner, RIDGE, data, entry, [0]).first_layer
+                    assert trained is not None  # entries embed rows
+                    weights = trained
             fields = weights.T.reshape(-1, *shape)
             shown = fields[: GRID**2].flatten(1)
             low, high = shown.amin(1, keepdim=True), shown.amax(1, keepdim=True)
@@ -132,14 +135,6 @@ class Filters(Panel[Numbers]):
                 after, start = (told(values, 2) for values in found[least])
                 checks.append(check._replace(numbers=f"least {after} against {start} ({least})"))
         return checks
-
-
-def _random_weights(entry: HeldOut, learner: Learner, inputs: int) -> Tensor:
-    """First-layer weights before the inner loop, (N_0, N_1)."""
-    network = entry.network_of(learner, inputs)
-    assert isinstance(network, RowNetwork)  # entries embed rows
-    params = network.init(1, torch.Generator().manual_seed(entry.seed))
-    return network.receptive_fields(params)[0]
 
 
 def neighbours(fields: Tensor) -> Tensor:

@@ -13,14 +13,12 @@ from lit_lul.report.study import read_values
 
 
 class KeptTheta(NamedTuple):
-    """θ at one outer step of a run."""
+    """A learner with θ at one outer step of a run."""
 
     outer_step: int
-    """Outer steps until then."""
     hours: float
     """Hours of meta-training until then."""
     learner: Learner
-    """The learner with this θ."""
 
 
 def load_thetas(run: Path, count: int) -> list[KeptTheta]:

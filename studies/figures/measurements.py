@@ -23,8 +23,6 @@ from studies.networks.supervised import MINIBATCH, train_supervised
 from studies.networks.vae import train_vae
 
 RIDGE = FewShotRidge()
-ELBO = "bound"
-"""The probe under which a VAE's row has its bound."""
 SECONDS_PER_UNIT = 6e-5
 """About how long the paper's rule takes for an inner step of a task, per unit of network cost."""
 VAE_SECONDS, SUPERVISED_SECONDS = 1.5e-4, 1e-4
@@ -33,52 +31,32 @@ VAE_SECONDS, SUPERVISED_SECONDS = 1.5e-4, 1e-4
 
 @dataclass(frozen=True)
 class Context:
-    """Rules and data of all panels.
-
-    Attributes:
-        rules: rules by name.
-        initial: the rule of the first one's form with initial θ.
-        datasets: held-out datasets by name.
-        precision: precision of the hidden states.
-        data: loads datasets.
-        thetas: θ kept along a run, in order; empty without a run.
-        run: the run's folder.
-        no_run: why there is no run, if there is none.
-    """
+    """Rules and data of all panels."""
 
     rules: Mapping[str, Learner]
     initial: Learner
+    """The rule of the first one's form with initial θ."""
     datasets: Mapping[str, HeldOut]
     precision: Precision
     data: DataCache
     thetas: Sequence[KeptTheta] = ()
+    """θ kept along a run, in order; empty without a run."""
     run: Path | None = None
     no_run: str | None = None
+    """Why there is no run, if there is none."""
 
     def entry(self, name: str) -> HeldOut:
-        """A held-out dataset by name.
-
-        Raises:
-            InvalidInput: for an unknown name.
-        """
+        """A held-out dataset by name; raises `InvalidInput` for an unknown one."""
         if name not in self.datasets:
             raise InvalidInput(f"dataset {name}: expected one of {', '.join(self.datasets)}")
         return self.datasets[name]
 
     def load(self, name: str) -> HeldOutData:
-        """The data of a dataset.
-
-        Raises:
-            InvalidInput: when they are missing or invalid.
-        """
+        """The data of a dataset; raises `InvalidInput` when they are missing or invalid."""
         return self.data.load(self.entry(name))
 
     def protocol(self, name: str) -> str:
-        """How rules are measured on a dataset, for readers.
-
-        Raises:
-            InvalidInput: for an unknown name.
-        """
+        """How rules are measured on a dataset, for readers."""
         entry = self.entry(name)
         return (
             f"{entry.inner_steps} inner steps on minibatches of {entry.batch_size}, {entry.draws} "
@@ -106,21 +84,14 @@ class Context:
     ) -> Measurement[Row]:
         """A measurement of a rule's curve.
 
-        Args:
-            name: of the measurement.
-            dataset: name of the data.
-            held_out: the protocol on these data.
-            rule: the rule.
-            changed: changes the data before they are used.
-            content: what else the numbers depend on, in JSON values.
+        The data may be changed before they are used; `content` is what else the numbers depend on.
         """
         key = self.key(rule, held_out.describe(), *content)
 
         def measure() -> Row:
             data = self.load(dataset)
-            data = data if changed is None else changed(data)
+            data, numbers = changed(data) if changed else data, range(held_out.draws)
             with autocast(self.precision):
-                numbers = range(held_out.draws)
                 accuracy = roll_out_draws(rule, RIDGE, data, held_out, numbers).accuracy
             by_probe = dict(zip(held_out.probes, accuracy.tolist(), strict=True))
             return Row(key, list(held_out.probe_steps), by_probe)
@@ -155,9 +126,7 @@ class Context:
         def measure() -> Row:
             data = self.load(dataset)
             found = train_vae(RIDGE, data, entry, range(entry.draws), steps, DEVICE)
-            assert found.elbo is not None  # it is a VAE
-            by_probe = dict(zip(entry.probes, found.accuracy.tolist(), strict=True))
-            return Row(key, list(steps), by_probe | {ELBO: found.elbo.tolist()})
+            return Row(key, list(steps), {name: of.tolist() for name, of in found.items()})
 
         seconds = entry.draws * steps[-1] * entry.batch_size * VAE_SECONDS
         return Measurement(name, key, seconds, measure)
@@ -172,7 +141,7 @@ class Context:
         def measure() -> Row:
             numbers, data = range(entry.draws), self.load(dataset)
             found = train_supervised(data, entry, units, numbers, steps, rate, DEVICE)
-            return Row(key, list(steps), {"ridge": found.accuracy[0].tolist()})
+            return Row(key, list(steps), {"ridge": found["accuracy"].tolist()})
 
         seconds = entry.draws * steps[-1] * MINIBATCH * SUPERVISED_SECONDS
         return Measurement(name, key, seconds, measure)

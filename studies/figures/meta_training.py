@@ -2,18 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import ClassVar
 
 from matplotlib.figure import Figure
 
 from lit_lul.errors import InvalidInput
-from lit_lul.report.page import Check, Difference, difference
+from lit_lul.report.page import Check, difference
 from lit_lul.report.plots import lines
 from lit_lul.report.rows import Row
 from lit_lul.report.study import Measurement, initial_theta
+from studies.checks import everywhere
 from studies.figures.measurements import Context
-from studies.figures.panel import RANDOM, Panel, across, everywhere
+from studies.figures.panel import RANDOM, Panel, across
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,8 @@ class MetaTraining(Panel[Row]):
         datasets = (*self.seen, *self.held_out, self.text)
         found = {dataset: along(dataset, context, rows) for dataset in datasets}
         hours = {0: "initial θ"}
-        hours |= {
-            t.outer_step: f"θ of step {t.outer_step}, {t.hours:.2f} h" for t in context.thetas
-        }
+        for step, duration, _ in context.thetas:
+            hours[step] = f"θ of step {step}, {duration:.2f} h"
         panels = {
             "along meta-training": {name: across(of) for name, of in found.items() if of},
             self.text: {hours[step]: row.curve("ridge") for step, row in found[self.text].items()},
@@ -86,12 +85,12 @@ class MetaTraining(Panel[Row]):
         checks = []
         kinds = {"seen classes": self.seen, "held-out images": self.held_out}
         for kind, datasets in kinds.items():
-            gaps: dict[str, Difference] = {}
+            gaps = {}
             for dataset in datasets:
-                of_steps = along(dataset, context, rows)
-                for one, two in [*pairwise(of_steps)][-1:]:
-                    name = f"{dataset}, {two} above {one}"
-                    gaps[name] = difference(of_steps[two], of_steps[one])
+                last_two = [*along(dataset, context, rows).items()][-2:]
+                if len(last_two) == 2:
+                    (one, before), (two, after) = last_two
+                    gaps[f"{dataset}, {two} above {one}"] = difference(after, before)
             checks += everywhere(f"{kind} improve until the last θ", gaps)
         of_text = along(self.text, context, rows)
         trained = {step: row for step, row in of_text.items() if step > 0}

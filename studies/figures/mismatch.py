@@ -10,10 +10,11 @@ from lit_lul.report.page import Check
 from lit_lul.report.plots import lines
 from lit_lul.report.rows import Row
 from lit_lul.report.study import Measurement
-from studies.figures.measurements import ELBO, Context
-from studies.figures.panel import Panel, everywhere, over_draws
+from studies.checks import everywhere, over_draws
+from studies.figures.measurements import Context
+from studies.figures.panel import Panel
 from studies.networks.training import log_spaced
-from studies.networks.vae import RATE
+from studies.networks.vae import BOUND, RATE
 
 VAE = "VAE"
 
@@ -54,7 +55,7 @@ class Mismatch(Panel[Row]):
         row = rows[VAE]
         panels = {
             "few-shot accuracy": {VAE: row.curve("ridge")},
-            "evidence lower bound, nats per row": {VAE: row.curve(ELBO)},
+            "evidence lower bound, nats per row": {VAE: row.curve(BOUND)},
         }
         figure = lines(panels, "", "", log=("x",))
         for axes in figure.axes:
@@ -64,7 +65,7 @@ class Mismatch(Panel[Row]):
     def checks(self, context: Context, rows: Mapping[str, Row]) -> list[Check]:
         """The bound improves after the peak of accuracy; accuracy falls."""
         row = rows[VAE]
-        accuracy, bound = row.draws("ridge"), row.draws(ELBO)
+        accuracy, bound = row.draws("ridge"), row.draws(BOUND)
         peak = int(accuracy.mean(1).argmax())
         rise, fall = over_draws(bound[-1] - bound[peak]), accuracy[peak] - accuracy[-1]
         return [

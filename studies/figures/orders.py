@@ -2,18 +2,19 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import ClassVar
 
 from matplotlib.figure import Figure
 
 from lit_lul.evaluation.held_out_data import HeldOutData
-from lit_lul.learners.learner import Learner
 from lit_lul.report.page import Check, difference
 from lit_lul.report.plots import bars
 from lit_lul.report.rows import Row
 from lit_lul.report.study import Measurement
+from studies.checks import within
 from studies.figures.measurements import Context
-from studies.figures.panel import Panel, interval, within
+from studies.figures.panel import Panel, interval
 
 PERMUTED, _, SORTED = ORDERS = ("permuted", "intact", "sorted")
 
@@ -35,20 +36,13 @@ class Orders(Panel[Row]):
 
     def measurements(self, context: Context) -> list[Measurement[Row]]:
         """A rule, a dataset and an order each."""
-        return [
-            self._measurement(f"{name}, {dataset}, {order}", context, rule, dataset, order)
-            for dataset in self.datasets
-            for name, rule in context.rules.items()
-            for order in ORDERS
-        ]
-
-    def _measurement(
-        self, name: str, context: Context, rule: Learner, dataset: str, order: str
-    ) -> Measurement[Row]:
-        entry = replace(context.entry(dataset), permuted=order == PERMUTED)
-        if order == SORTED:
-            return context.curve(name, dataset, entry, rule, sort_inputs, order)
-        return context.curve(name, dataset, entry, rule)
+        made = []
+        for dataset, (name, rule), order in product(self.datasets, context.rules.items(), ORDERS):
+            entry = replace(context.entry(dataset), permuted=order == PERMUTED)
+            changed = (sort_inputs, order) if order == SORTED else ()
+            full_name = f"{name}, {dataset}, {order}"
+            made.append(context.curve(full_name, dataset, entry, rule, *changed))
+        return made
 
     def protocol(self, context: Context) -> str:
         """Steps, draws and orders."""
@@ -73,15 +67,14 @@ class Orders(Panel[Row]):
     def checks(self, context: Context, rows: Mapping[str, Row]) -> list[Check]:
         """Intact and sorted are as good as permuted, to two points."""
         checks = []
-        for dataset in self.datasets:
-            for rule in context.rules:
-                found = [rows.get(f"{rule}, {dataset}, {order}") for order in ORDERS]
-                gaps = {
-                    f"permuted above {order}": difference(found[0], row)
-                    for order, row in zip(ORDERS, found, strict=True)
-                    if order != PERMUTED and row is not None and found[0] is not None
-                }
-                checks += within(f"`{rule}` on {dataset} is the same in all orders", gaps)
+        for dataset, rule in product(self.datasets, context.rules):
+            permuted, *others = (rows.get(f"{rule}, {dataset}, {order}") for order in ORDERS)
+            gaps = {
+                f"permuted above {order}": difference(permuted, row)
+                for order, row in zip(ORDERS[1:], others, strict=True)
+                if row is not None and permuted is not None
+            }
+            checks += within(f"`{rule}` on {dataset} is the same in all orders", gaps)
         return checks
 
 

@@ -6,39 +6,30 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic
 
-import numpy as np
-import torch
 from matplotlib.figure import Figure
-from numpy.typing import ArrayLike
 
 from lit_lul.evaluation.curve import Curve
-from lit_lul.report.page import Block, Check, Difference, Picture, every
+from lit_lul.report.page import Block, Check, Picture
 from lit_lul.report.rows import R, Row
 from lit_lul.report.study import Measurement, Part
 from studies.figures.measurements import Context
 
 RANDOM = "random network"
 """The network before the inner loop."""
-POINTS = 2.0
 
 
 @dataclass(frozen=True)
 class Panel(ABC, Generic[R]):
-    """A panel of a figure; its fields are its settings.
-
-    Attributes:
-        name: of its files.
-        figures: figures of the paper that it belongs to, by number.
-        title: heading on the page.
-        kind: class of its rows.
-        paper: what the paper reported.
-    """
+    """A panel of a figure; its fields are its settings."""
 
     name: ClassVar[str]
+    """Name of its files."""
     figures: ClassVar[tuple[str, ...]]
+    """Numbers of the paper's figures that it belongs to."""
     title: ClassVar[str]
     kind: ClassVar[type[Any]] = Row
     paper: ClassVar[str]
+    """What the paper reported."""
 
     @abstractmethod
     def measurements(self, context: Context) -> Sequence[Measurement[R]]:
@@ -62,12 +53,7 @@ class Panel(ABC, Generic[R]):
 
 
 class MeasuredPanel(Part[R]):
-    """A panel with rules and data, as a part of the study.
-
-    Args:
-        panel: the panel.
-        context: the rules and data.
-    """
+    """A panel with rules and data, as a part of the study."""
 
     def __init__(self, panel: Panel[R], context: Context) -> None:
         self.name, self.kind, self.groups = panel.name, panel.kind, panel.figures
@@ -91,31 +77,6 @@ class MeasuredPanel(Part[R]):
             *self._panel.checks(self._context, rows),
             f"*Protocol:* {self.protocol()}",
         ]
-
-
-def over_draws(values: ArrayLike) -> Difference:
-    """Mean and standard error of a difference in every draw, (draws,)."""
-    curve = Curve.of((0,), torch.as_tensor(values, dtype=torch.float64)[None])
-    return Difference(curve.mean[0], curve.standard_error[0])
-
-
-def everywhere(claim: str, gaps: Mapping[str, Difference]) -> list[Check]:
-    """A check that all differences are positive; none if nothing has been measured."""
-    return [every(claim, gaps)] if gaps else []
-
-
-def within(claim: str, gaps: Mapping[str, Difference], points: float = POINTS) -> list[Check]:
-    """A check that all differences are at most so many points in size; none without differences."""
-    slack = {name: Difference(points - abs(gap.mean), gap.error) for name, gap in gaps.items()}
-    numbers = "; ".join(f"{name} {gap}" for name, gap in gaps.items())
-    claim = f"{claim}, to {points:g} points"
-    return [Check(claim, numbers, check.held) for check in everywhere(claim, slack)]
-
-
-def told(values: ArrayLike, digits: int, sign: str = "") -> str:
-    """Mean and standard error of values, in so many digits."""
-    found = over_draws(np.asarray(values))
-    return f"{found.mean:{sign}.{digits}f} ± {found.error:.{digits}f}"
 
 
 def interval(row: Row | None, probe: str = "ridge") -> tuple[float, float, float]:

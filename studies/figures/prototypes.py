@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import ClassVar
 
 from matplotlib.figure import Figure
@@ -15,8 +16,9 @@ from lit_lul.report.page import Check
 from lit_lul.report.plots import bars
 from lit_lul.report.rows import DEVICE, Row, digest
 from lit_lul.report.study import Measurement
+from studies.checks import everywhere, over_draws, within
 from studies.figures.measurements import RIDGE, Context
-from studies.figures.panel import Panel, everywhere, interval, over_draws, within
+from studies.figures.panel import Panel, interval
 from studies.networks.prototypical import (
     QUERIES,
     SHOTS,
@@ -83,13 +85,13 @@ class Prototypes(Panel[Row]):
             found = train_prototypical(
                 Classes(trained.unlabelled, trained.unlabelled_classes, trained.scale),
                 permuted,
-                [(test, cell != INTACT) for cell in cells],
+                {cell: (test, cell != INTACT) for cell in cells},
                 range(self.seeds),
                 steps,
                 DEVICE,
                 test_episodes=self.test_episodes,
             )
-            return Row(key, list(steps), dict(zip(cells, found.accuracy.tolist(), strict=True)))
+            return Row(key, list(steps), {cell: of.tolist() for cell, of in found.items()})
 
         episodes = self.seeds * (self.episodes + 2 * len(cells) * self.test_episodes / 3)
         return Measurement(f"{name}, {order}", key, episodes * SECONDS_PER_EPISODE, measure)
@@ -117,12 +119,13 @@ class Prototypes(Panel[Row]):
         """The network loses by permutation, the rules do not."""
         checks = []
         for name in (NETWORK, *context.rules):
-            before, after = (INTACT, PERMUTED) if name == NETWORK else ("ridge", "ridge")
+            probes = (INTACT, PERMUTED) if name == NETWORK else ("ridge", "ridge")
             gaps = {}
             for title in self.datasets:
-                intact, permuted = (rows.get(f"{title}, {name}, {order}") for order in CELLS[:2])
-                if intact is not None and permuted is not None:
-                    lost = intact.draws(before)[-1] - permuted.draws(after)[-1]
+                found = [rows.get(f"{title}, {name}, {order}") for order in (INTACT, PERMUTED)]
+                accuracy = [r.draws(p)[-1] for r, p in zip(found, probes, strict=True) if r]
+                if len(accuracy) == 2:
+                    lost = accuracy[0] - accuracy[1]
                     gaps[f"intact above permuted on {title}"] = over_draws(100 * lost)
             if name == NETWORK:
                 checks += everywhere(f"the {NETWORK} loses accuracy by permuted inputs", gaps)
@@ -165,14 +168,13 @@ def _intervals(
     title: str, context: Context, rows: Mapping[str, Row]
 ) -> dict[str, tuple[float, float, float]]:
     """Accuracy by column and order."""
-    network = {order: rows.get(f"{title}, {NETWORK}, {order}") for order in (INTACT, PERMUTED)}
-    found = {
-        f"{NETWORK}, {cell}": interval(network[PERMUTED if cell == PERMUTED else INTACT], cell)
-        for cell in CELLS
-    }
+    found = {}
+    for cell in CELLS:
+        order = PERMUTED if cell == PERMUTED else INTACT
+        found[f"{NETWORK}, {cell}"] = interval(rows.get(f"{title}, {NETWORK}, {order}"), cell)
     for rule in context.rules:
-        of_rule = {order: rows.get(f"{title}, {rule}, {order}") for order in (INTACT, PERMUTED)}
-        for name, by in ((RAW, RAW), (f"{rule}, {MEANS}", MEANS), (f"{rule}, ridge", "ridge")):
-            for order, row in of_rule.items():
-                found.setdefault(f"{name}, {order}", interval(row, by))
+        columns = {RAW: RAW, f"{rule}, {MEANS}": MEANS, f"{rule}, ridge": "ridge"}
+        for (name, by), order in product(columns.items(), (INTACT, PERMUTED)):
+            row = rows.get(f"{title}, {rule}, {order}")
+            found.setdefault(f"{name}, {order}", interval(row, by))
     return found

@@ -15,8 +15,9 @@ from lit_lul.report.page import Check, difference, percent
 from lit_lul.report.plots import bars, lines
 from lit_lul.report.rows import Row
 from lit_lul.report.study import Measurement
+from studies.checks import everywhere, over_draws, within
 from studies.figures.measurements import Context
-from studies.figures.panel import RANDOM, Panel, across, everywhere, interval, over_draws, within
+from studies.figures.panel import RANDOM, Panel, across, interval
 
 NEAR_RELU = ("leaky_relu", "swish")
 STEP_FACTOR = 2
@@ -68,8 +69,8 @@ class Transfer(Panel[Row]):
         """A check of every rule against the network before the inner loop."""
         checks = []
         for rule in context.rules:
-            of_rule = self.of_rule(rule, rows)
-            gaps = {n: difference(row, row.at_start()) for n, row in of_rule.items()}
+            measured = self.of_rule(rule, rows).items()
+            gaps = {name: difference(row, row.at_start()) for name, row in measured}
             checks += everywhere(f"`{rule}` above its {RANDOM} at {where}", gaps)
         return checks
 

@@ -6,7 +6,7 @@ those of the labelled rows, so that a row is classified alone. Inputs are in the
 permuted anew in every episode.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,12 +15,7 @@ from torch import Tensor
 
 from lit_lul.networks.mlp import MLP, MLPParams
 from lit_lul.trees import concatenate, to_device
-from studies.networks.training import (
-    NeuralCurve,
-    noise_generators,
-    rescaled,
-    train,
-)
+from studies.networks.training import noise_generators, rescaled, train
 
 HIDDEN = (128, 128, 128)
 WAYS, SHOTS, QUERIES = 10, 5, 15
@@ -84,25 +79,25 @@ class Episodes:
 def train_prototypical(
     classes: Classes,
     permuted: bool,
-    tests: Sequence[tuple[Classes, bool]],
+    tests: Mapping[str, tuple[Classes, bool]],
     seeds: Sequence[int],
     probe_steps: Sequence[int],
     device: torch.device = torch.device("cpu"),
     test_episodes: int = TEST_EPISODES,
-) -> NeuralCurve:
+) -> dict[str, Tensor]:
     """Train a network per seed on one episode per step, and test it on episodes of other classes.
 
     Args:
         classes: rows of the training classes.
         permuted: whether training permutes the inputs of every episode.
-        tests: rows of other classes, and whether inputs are permuted.
+        tests: rows of other classes, and whether inputs are permuted, by name.
         seeds: of T networks and their episodes.
         probe_steps: steps to test at.
         device: where to train.
         test_episodes: number of episodes of every test, the same at every step.
 
     Returns:
-        Accuracy in every test, as its probes.
+        Accuracy by name of the test, (steps, T).
     """
     network = MLP((classes.x.shape[1], *HIDDEN))
     drawn = [network.init(1, torch.Generator().manual_seed(seed)) for seed in seeds]
@@ -118,13 +113,12 @@ def train_prototypical(
         episodes = Episodes(of, permuted, others, device)
         drawn = (_scores(network, params, *episodes.draw()) for _ in range(test_episodes))
         hits = [(s.argmax(-1) == _truth(s)).double().mean(-1) for s in drawn]
-        return torch.stack(hits).mean(0).cpu()
+        return torch.stack(hits).mean(0)
 
-    accuracy = []
-    for _ in train(params, loss, RATE, probe_steps):
-        with torch.no_grad():
-            accuracy.append(torch.stack([test(*which) for which in tests]))
-    return NeuralCurve(tuple(probe_steps), torch.stack(accuracy, 1))
+    def measure() -> dict[str, Tensor]:
+        return {name: test(*which) for name, which in tests.items()}
+
+    return train(params, loss, RATE, probe_steps, measure)
 
 
 def _scores(network: MLP, params: MLPParams, support: Tensor, query: Tensor) -> Tensor:

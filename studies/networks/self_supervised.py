@@ -6,6 +6,7 @@ else it trains, such as a decoder, is drawn with the network. Features are the n
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TypedDict
 
 import torch
@@ -63,10 +64,11 @@ def accuracy(method: Method, case: Case, steps: int = STEPS) -> Tensor:
         second = corrupt(x, generators)
         return method.loss(rest, lambda rows: network.embed(params, rows), first, second)
 
-    for _ in train((params, rest), loss, RATE, [steps]):
-        pass
-    with torch.no_grad():
-        return case.probe(embed_labelled(held_out.protocol, case.ridge, network, params, draws))
+    def measure() -> dict[str, Tensor]:
+        embedded = embed_labelled(held_out.protocol, case.ridge, network, params, draws)
+        return dict(zip(held_out.probes, case.probe(embedded), strict=True))
+
+    return torch.cat(list(train((params, rest), loss, RATE, [steps], measure).values()))
 
 
 def corrupt(x: Tensor, generators: list[torch.Generator]) -> Tensor:
@@ -149,13 +151,6 @@ def vicreg_loss(
 VICREG = Method(start_head, vicreg_loss, both_corrupted=True)
 
 
-def _baseline(method: Method) -> Baseline:
-    return Baseline(lambda case: accuracy(method, case), STEPS)
-
-
-SELF_SUPERVISED: dict[str, Baseline] = {
-    "denoising": _baseline(DENOISING),
-    "contrastive": _baseline(CONTRASTIVE),
-    "VICReg": _baseline(VICREG),
-}
+METHODS = {"denoising": DENOISING, "contrastive": CONTRASTIVE, "VICReg": VICREG}
+SELF_SUPERVISED = {n: Baseline(partial(accuracy, one), STEPS) for n, one in METHODS.items()}
 """Baselines that train the network of rules by gradients."""

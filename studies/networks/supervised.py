@@ -9,13 +9,7 @@ from torch import Tensor
 from lit_lul.evaluation.draws import Draws
 from lit_lul.evaluation.held_out import HeldOut
 from lit_lul.evaluation.held_out_data import HeldOutData
-from studies.networks.training import (
-    NeuralCurve,
-    new_linear,
-    noise_generators,
-    rescaled,
-    train,
-)
+from studies.networks.training import new_linear, noise_generators, rescaled, train
 
 RATES = (3e-4, 1e-3, 3e-3, 1e-2)
 MINIBATCH = 32
@@ -29,7 +23,7 @@ def train_supervised(
     probe_steps: Sequence[int],
     rate: float,
     device: torch.device = torch.device("cpu"),
-) -> NeuralCurve:
+) -> dict[str, Tensor]:
     """Train the network of each draw, with a linear layer on top, on the draw's labelled rows.
 
     It begins as the network that rules train. Batch statistics are those of the training rows,
@@ -46,7 +40,7 @@ def train_supervised(
         device: where to train.
 
     Returns:
-        Accuracy of the network's own classification, as one probe.
+        Accuracy of the network's own classification at every probe, (steps, T), as "accuracy".
 
     Raises:
         InvalidInput: when a class has too few examples.
@@ -67,14 +61,13 @@ def train_supervised(
         scores = top(network.embed(params, x))
         return F.cross_entropy(scores.mT, known.gather(1, rows), reduction="none").mean(-1)
 
-    accuracy = []
-    for _ in train((params, top), loss, rate, probe_steps):
-        with torch.no_grad():
-            if held_out.protocol == "inductive":
-                u = network.embed(params, query, network.statistics(params, support))
-            else:
-                together = network.embed(params, torch.cat([support, query], 1))
-                u = together[:, support.shape[1] :]
-            hits = top(u).argmax(-1).cpu() == draws.query_labels
-            accuracy.append(hits.double().mean(-1))
-    return NeuralCurve(tuple(probe_steps), torch.stack(accuracy)[None])
+    def accuracy() -> dict[str, Tensor]:
+        if held_out.protocol == "inductive":
+            u = network.embed(params, query, network.statistics(params, support))
+        else:
+            together = network.embed(params, torch.cat([support, query], 1))
+            u = together[:, support.shape[1] :]
+        hits = top(u).argmax(-1).cpu() == draws.query_labels
+        return {"accuracy": hits.double().mean(-1)}
+
+    return train((params, top), loss, rate, probe_steps, accuracy)

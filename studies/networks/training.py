@@ -1,12 +1,11 @@
-"""What neural baselines share: layers of T draws, their training, curves.
+"""What neural baselines share: layers of T draws, and their training.
 
 All parameters have the task axis T first. The loss is a sum over draws, and Adam works on every
 number alone, so that the networks of different draws do not influence each other.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -14,18 +13,6 @@ from torch import Tensor
 
 from lit_lul.networks.mlp import WEIGHT_STD, MLPParams
 from lit_lul.trees import Tree, tensors_of
-
-
-@dataclass(frozen=True, eq=False)
-class NeuralCurve:
-    """What a baseline reaches while it is trained, on the CPU."""
-
-    steps: tuple[int, ...]
-    """Gradient steps."""
-    accuracy: Tensor
-    """(probes, steps, T), float64."""
-    elbo: Tensor | None = None
-    """Evidence lower bound of unlabelled rows in nats per row, (steps, T), for a VAE."""
 
 
 class Linear(NamedTuple):
@@ -62,17 +49,20 @@ def train(
     loss: Callable[[], Tensor],
     rate: float,
     probe_steps: Sequence[int],
-) -> Iterator[int]:
-    """Train with Adam up to the last probe, and yield at every probe.
+    measure: Callable[[], Mapping[str, Tensor]],
+) -> dict[str, Tensor]:
+    """Train with Adam up to the last probe; what is measured at every probe, (steps, T) by name.
 
     Args:
         parameters: a tree of tensors, T first, which are changed in place.
         loss: the loss of a new minibatch of every draw, (T,).
         rate: the learning rate.
         probe_steps: steps to probe at, in increasing order; 0 is the start.
+        measure: measures the networks, (T,) by name; it is called without gradients.
     """
     tensors = [tensor.requires_grad_() for _, tensor in tensors_of(parameters)]
     optimizer = torch.optim.Adam(tensors, lr=rate)
+    found: dict[str, list[Tensor]] = {}
     done = 0
     for probe in probe_steps:
         while done < probe:
@@ -80,7 +70,10 @@ def train(
             loss().sum().backward()
             optimizer.step()
             done += 1
-        yield probe
+        with torch.no_grad():
+            for name, values in measure().items():
+                found.setdefault(name, []).append(values.cpu())
+    return {name: torch.stack(values) for name, values in found.items()}
 
 
 def log_spaced(last: int) -> tuple[int, ...]:

@@ -20,18 +20,12 @@ from lit_lul.evaluation.held_out_data import HeldOutData
 from lit_lul.evaluation.probes import probe, ridge_of
 from lit_lul.networks.mlp import MLP, MLPParams
 from lit_lul.objectives.objective import Objective
-from studies.networks.training import (
-    Linear,
-    NeuralCurve,
-    new_linear,
-    noise_generators,
-    normal,
-    rescaled,
-    train,
-)
+from studies.networks.training import Linear, new_linear, noise_generators, normal, rescaled, train
 
 HIDDEN = (128, 128, 128)
 CODE = 32
+BOUND = "bound"
+"""Name of the evidence lower bound among what is measured."""
 RATE = 1e-4
 LEVELS = 256
 SMALLEST_DEVIATION = 1 / (2 * LEVELS)
@@ -60,7 +54,7 @@ def train_vae(
     numbers: Sequence[int],
     probe_steps: Sequence[int],
     device: torch.device = torch.device("cpu"),
-) -> NeuralCurve:
+) -> dict[str, Tensor]:
     """Train an autoencoder on each of some draws, and probe the means of its code.
 
     Args:
@@ -72,7 +66,8 @@ def train_vae(
         device: where to train.
 
     Returns:
-        Accuracy by probe, and the evidence lower bound of unlabelled rows.
+        Accuracy by name of the probe, and as `BOUND` the evidence lower bound of unlabelled rows in
+        nats per row, each (steps, T).
 
     Raises:
         InvalidInput: when a class has too few examples.
@@ -88,16 +83,15 @@ def train_vae(
         x = draws.minibatch()
         return -lower_bound(params, x, normal(generators, x.shape[1], CODE).to(device)).mean(-1)
 
-    accuracy, bounds = [], []
-    for _ in train(params, loss, RATE, probe_steps):
-        with torch.no_grad():
-            hidden = embed_labelled(
-                held_out.protocol, ridge, MLP((inputs, *HIDDEN)), params["encoder"], draws
-            )
-            means = (params["code"](u)[..., :CODE] for u in hidden)
-            accuracy.append(probe(held_out.probes, ridge, draws, *means))
-            bounds.append(lower_bound(params, watched, watched_noise).mean(-1).cpu())
-    return NeuralCurve(tuple(probe_steps), torch.stack(accuracy, 1), torch.stack(bounds))
+    def measure() -> dict[str, Tensor]:
+        encoder = MLP((inputs, *HIDDEN))
+        hidden = embed_labelled(held_out.protocol, ridge, encoder, params["encoder"], draws)
+        means = (params["code"](u)[..., :CODE] for u in hidden)
+        accuracy = probe(held_out.probes, ridge, draws, *means)
+        bound = lower_bound(params, watched, watched_noise).mean(-1)
+        return {**dict(zip(held_out.probes, accuracy, strict=True)), BOUND: bound}
+
+    return train(params, loss, RATE, probe_steps, measure)
 
 
 def new_vae(inputs: int, generator: torch.Generator) -> VAEParams:
