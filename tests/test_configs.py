@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from conftest import lit_lul, log_folder, losses, metrics, same_theta
 from jsonargparse import ArgumentParser
 from omegaconf import OmegaConf
@@ -24,6 +25,7 @@ from lit_lul.objectives.few_shot_ridge import PAPER as PAPER_OBJECTIVE
 from lit_lul.tasks.glyph_tasks import SPECIAL
 from lit_lul.tasks.schedules import ProblemLength, weight_at
 from lit_lul.training.datamodule import TaskDataModule
+from lit_lul.trees import tensors_of
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 SIZES_OF_THETA = (
@@ -220,6 +222,9 @@ def test_lstm_quadratics(run_folder: Path) -> None:
     runs = [run_folder / "runs" / "lstm_quadratics" / f"version_{run}" for run in (0, 1)]
     same_theta(*runs)
     assert losses(runs[0]) == losses(runs[1])
+    checkpoint = torch.load(runs[0] / "checkpoints" / "last.ckpt", weights_only=True)
+    carries = [tensor for _, tensor in tensors_of(checkpoint["cohorts"])]
+    assert {tensor.dtype for tensor in carries} == {torch.float64}, "as trainer.precision says"
     theta = runs[0] / "checkpoints" / "theta.safetensors"
     assert isinstance(load_learner(theta), LSTMOptimizer)
     assert "Learned(model.parameters()" in theta.with_suffix(".md").read_text()

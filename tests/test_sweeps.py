@@ -10,7 +10,7 @@ import pytest
 import torch
 import wandb
 import yaml
-from conftest import lit_lul
+from conftest import Ready, lit_lul
 from real_data import real_data
 from test_configs import CONFIGS, IN_COLOUR, SMALLER
 from wandb.sdk.launch.sweeps.utils import (
@@ -19,7 +19,6 @@ from wandb.sdk.launch.sweeps.utils import (
     load_sweep_config,
 )
 
-from lit_lul.cli import LitLulCLI
 from lit_lul.errors import InvalidInput
 from lit_lul.files.configs import with_bases
 from lit_lul.learners import UpdateSettings
@@ -68,29 +67,12 @@ def command_line(sweep: dict[str, Any], sample: dict[str, Any]) -> list[str]:
     return words[4:]
 
 
-class Ready(Exception):
-    """A command line whose run would start now."""
-
-    def __init__(self, cli: LitLulCLI) -> None:
-        self.cli = cli
-
-
 @pytest.fixture
 def in_repository(run_folder: Path) -> Path:
     """A working directory in which `configs/` and `sweeps/` are found."""
     for folder in (CONFIGS, CONFIGS.parent / "sweeps"):
         (run_folder / folder.name).symlink_to(folder)
     return run_folder
-
-
-@pytest.fixture
-def until_ready(in_repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The command line does everything but the run."""
-
-    def stop(cli: LitLulCLI) -> None:
-        raise Ready(cli)
-
-    monkeypatch.setattr(LitLulCLI, "before_fit", stop, raising=False)
 
 
 def check(sweep: dict[str, Any]) -> None:
@@ -145,13 +127,13 @@ def test_form_of_the_file(path: Path) -> None:
     assert "configs/sweep.yaml" in sweep["command"]
 
 
-@pytest.mark.usefixtures("until_ready")
+@pytest.mark.usefixtures("in_repository", "until_ready")
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
 def test_sampled_commands_are_valid(path: Path) -> None:
     check(load(path))
 
 
-@pytest.mark.usefixtures("until_ready")
+@pytest.mark.usefixtures("in_repository", "until_ready")
 @pytest.mark.parametrize(
     ("name", "value", "culprit"),
     [
