@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import redirect_stdout
+from contextlib import contextmanager, redirect_stdout
 from io import StringIO
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -19,6 +19,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from lit_lul.cli import LitLulCLI, main
+from lit_lul.errors import InvalidInput
 from lit_lul.files.theta import load_learner
 
 torch.set_num_threads(1)  # two workers share the machine
@@ -167,6 +168,14 @@ def ready(*args: str) -> Any:
     with pytest.raises(Ready) as raised:
         lit_lul("fit", *args)
     return raised.value.cli.config["fit"]
+
+
+@contextmanager
+def refused(message: str) -> Iterator[None]:
+    """Check that something is invalid, and that what is said of it is one line that matches."""
+    with pytest.raises(InvalidInput, match=message) as raised:
+        yield
+    assert "\n" not in str(raised.value)
 
 
 def lit_lul(*args: str) -> None:

@@ -1,6 +1,7 @@
 """Every configuration that ships runs, with fewer and smaller steps."""
 
 import json
+import re
 import sys
 from collections import Counter
 from dataclasses import asdict, replace
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import lit_lul, log_folder, losses, metrics, same_theta
+from conftest import lit_lul, log_folder, losses, metrics, refused, same_theta
 from jsonargparse import ArgumentParser
 from omegaconf import OmegaConf
 from real_data import real_data
@@ -275,10 +276,8 @@ def test_without_labels_on_images(run_folder: Path) -> None:
 def test_what_learners_with_labels_cannot_do_is_named(
     run_folder: Path, options: list[str], culprit: str
 ) -> None:
-    with pytest.raises(InvalidInput) as raised:
+    with refused(re.escape(culprit)):
         lit_lul(*few_shot("maml", *options))
-    assert culprit in str(raised.value)
-    assert "\n" not in str(raised.value)
 
 
 def test_configurations_that_ship_are_found_by_name(run_folder: Path) -> None:
@@ -296,9 +295,8 @@ def test_a_missing_extra_is_named(
     run_folder: Path, monkeypatch: pytest.MonkeyPatch, extra: str
 ) -> None:
     monkeypatch.setitem(sys.modules, extra, None)  # as if it were not installed
-    with pytest.raises(InvalidInput, match=rf"pip install 'lit-lul\[{extra}\]'$") as raised:
+    with refused(rf"pip install 'lit-lul\[{extra}\]'$"):
         lit_lul("fit", "--config", "tiny.yaml", "--config", extra)
-    assert "\n" not in str(raised.value)
     assert not (run_folder / "runs").exists()
 
 

@@ -9,6 +9,7 @@ import datasets
 import numpy as np
 import pytest
 import torch
+from conftest import refused
 from datasets import ClassLabel, Value
 from image_folders import (
     NAME,
@@ -390,9 +391,8 @@ def test_errors_are_one_line_that_names_the_culprit(
     root: Path, folder: Path, bad: Callable[[Path], ImageSource], message: str
 ) -> None:
     asked = bad(folder)
-    with pytest.raises(InvalidInput, match=message) as caught:
+    with refused(message):
         load_images(asked, str(root))
-    assert "\n" not in str(caught.value)
 
 
 def test_held_out_classes_need_a_list() -> None:
