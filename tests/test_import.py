@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import lit_lul
+from conftest import lit_lul, refused
 from numpy.typing import NDArray
 
 from lit_lul import InvalidInput, UnsupervisedUpdate, UpdateSettings, load_rule
