@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import redirect_stdout
+from contextlib import contextmanager, redirect_stdout
 from io import StringIO
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -18,7 +18,8 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from lit_lul.cli import main
+from lit_lul.cli import LitLulCLI, main
+from lit_lul.errors import InvalidInput
 from lit_lul.files.theta import load_learner
 
 torch.set_num_threads(1)  # two workers share the machine
@@ -143,6 +144,38 @@ def last(run_folder: Path, finished: Finished) -> Path:
     """The checkpoint of a copy of the finished run, the first run in the working directory."""
     shutil.copytree(finished.folder, log_folder(run_folder))
     return log_folder(run_folder) / "checkpoints" / "last.ckpt"
+
+
+class Ready(Exception):
+    """A command line whose run would start now."""
+
+    def __init__(self, cli: LitLulCLI) -> None:
+        self.cli = cli
+
+
+@pytest.fixture
+def until_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command line does everything but the run, and raises `Ready`."""
+
+    def stop(cli: LitLulCLI) -> None:
+        raise Ready(cli)
+
+    monkeypatch.setattr(LitLulCLI, "before_fit", stop, raising=False)
+
+
+def ready(*args: str) -> Any:
+    """The configuration of the run that a command line would start, under `until_ready`."""
+    with pytest.raises(Ready) as raised:
+        lit_lul("fit", *args)
+    return raised.value.cli.config["fit"]
+
+
+@contextmanager
+def refused(message: str) -> Iterator[None]:
+    """Check that something is invalid, and that what is said of it is one line that matches."""
+    with pytest.raises(InvalidInput, match=message) as raised:
+        yield
+    assert "\n" not in str(raised.value)
 
 
 def lit_lul(*args: str) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import lit_lul
+from conftest import lit_lul, refused
 from PIL import Image
 
 from lit_lul import Applied, apply_rule, load_rule
@@ -273,7 +273,6 @@ def test_an_unusable_device_is_one_line(tmp_path: Path, device: str) -> None:
     rule, data = tmp_path / "theta.safetensors", tmp_path / "rows.npy"
     save_learner(tiny_rule(), rule)
     np.save(data, ROWS)
-    with pytest.raises(InvalidInput, match=f"device '{device}': expected auto") as raised:
+    with refused(f"device '{device}': expected auto"):
         predict(rule, tmp_path / "out", data, batch_size=4, device=device)
-    assert "\n" not in str(raised.value)
     assert not (tmp_path / "out").exists()

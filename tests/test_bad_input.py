@@ -1,5 +1,6 @@
 """What a person gets wrong is said in one line that names it."""
 
+import re
 import runpy
 import sys
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import lit_lul
+from conftest import lit_lul, refused
 from safetensors.torch import save_file
 
 from lit_lul.errors import InvalidInput
@@ -36,10 +37,8 @@ SMALL: dict[str, Any] = {"hidden_channels": 4, "error_channels": 3, "top_channel
     ],
 )
 def test_bad_options_are_named(run_folder: Path, options: list[str], culprit: str) -> None:
-    with pytest.raises(InvalidInput) as raised:
+    with refused(re.escape(culprit)):
         lit_lul("fit", "--config", "tiny.yaml", *options)
-    assert culprit in str(raised.value)
-    assert "\n" not in str(raised.value)
     assert not list(run_folder.rglob("*.ckpt"))
 
 

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import refused
 from platformdirs import user_cache_path
 from safetensors.torch import save_file
 from torch import Tensor
 
 from lit_lul.data.cache import cache_dir, cached_tensors
-from lit_lul.errors import InvalidInput
 from lit_lul.files.atomic import replace_file
 
 KEY = {"b": [1, 2], "a": "x"}
@@ -217,11 +217,8 @@ def test_cache_that_cannot_be_written_is_refused_before_the_build(
     cache: Path, spoil: Callable[[Path], None]
 ) -> None:
     spoil(cache)
-    with pytest.raises(
-        InvalidInput, match=r"cache/name-.*safetensors: cannot be written"
-    ) as caught:
+    with refused(r"cache/name-.*safetensors: cannot be written"):
         cached_tensors("name", KEY, fail)
-    assert "\n" not in str(caught.value)
 
 
 def test_cache_dir(monkeypatch: pytest.MonkeyPatch, cache: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Every configuration that ships runs, with fewer and smaller steps."""
 
 import json
+import re
 import sys
 from collections import Counter
 from dataclasses import asdict, replace
@@ -9,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import lit_lul, log_folder, losses, metrics, same_theta
+import torch
+from conftest import lit_lul, log_folder, losses, metrics, refused, same_theta
 from jsonargparse import ArgumentParser
 from omegaconf import OmegaConf
 from real_data import real_data
@@ -24,6 +26,7 @@ from lit_lul.objectives.few_shot_ridge import PAPER as PAPER_OBJECTIVE
 from lit_lul.tasks.glyph_tasks import SPECIAL
 from lit_lul.tasks.schedules import ProblemLength, weight_at
 from lit_lul.training.datamodule import TaskDataModule
+from lit_lul.trees import tensors_of
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 SIZES_OF_THETA = (
@@ -220,6 +223,9 @@ def test_lstm_quadratics(run_folder: Path) -> None:
     runs = [run_folder / "runs" / "lstm_quadratics" / f"version_{run}" for run in (0, 1)]
     same_theta(*runs)
     assert losses(runs[0]) == losses(runs[1])
+    checkpoint = torch.load(runs[0] / "checkpoints" / "last.ckpt", weights_only=True)
+    carries = [tensor for _, tensor in tensors_of(checkpoint["cohorts"])]
+    assert {tensor.dtype for tensor in carries} == {torch.float64}, "as trainer.precision says"
     theta = runs[0] / "checkpoints" / "theta.safetensors"
     assert isinstance(load_learner(theta), LSTMOptimizer)
     assert "Learned(model.parameters()" in theta.with_suffix(".md").read_text()
@@ -270,10 +276,8 @@ def test_without_labels_on_images(run_folder: Path) -> None:
 def test_what_learners_with_labels_cannot_do_is_named(
     run_folder: Path, options: list[str], culprit: str
 ) -> None:
-    with pytest.raises(InvalidInput) as raised:
+    with refused(re.escape(culprit)):
         lit_lul(*few_shot("maml", *options))
-    assert culprit in str(raised.value)
-    assert "\n" not in str(raised.value)
 
 
 def test_configurations_that_ship_are_found_by_name(run_folder: Path) -> None:
@@ -291,9 +295,8 @@ def test_a_missing_extra_is_named(
     run_folder: Path, monkeypatch: pytest.MonkeyPatch, extra: str
 ) -> None:
     monkeypatch.setitem(sys.modules, extra, None)  # as if it were not installed
-    with pytest.raises(InvalidInput, match=rf"pip install 'lit-lul\[{extra}\]'$") as raised:
+    with refused(rf"pip install 'lit-lul\[{extra}\]'$"):
         lit_lul("fit", "--config", "tiny.yaml", "--config", extra)
-    assert "\n" not in str(raised.value)
     assert not (run_folder / "runs").exists()
 
 

@@ -1,13 +1,16 @@
 """One checker for options."""
 
 import math
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass, field, is_dataclass
+from importlib import import_module
+from pkgutil import walk_packages
+from typing import Annotated, Any, Literal, get_type_hints
 
 import numpy as np
 import pytest
 from jsonargparse import ArgumentParser
 
+import lit_lul
 from lit_lul.constraints import (
     Bounds,
     Checked,
@@ -19,6 +22,7 @@ from lit_lul.constraints import (
     check_arguments,
 )
 from lit_lul.errors import InvalidInput
+from lit_lul.tasks.schedules import WeightSchedule
 
 
 @dataclass(frozen=True)
@@ -88,3 +92,17 @@ def test_the_parser_checks_kinds_and_shows_bounds() -> None:
     for option in ("--options.count=0", "--options.units=[0]"):
         with pytest.raises(ValueError, match="must be at least 1, got 0"):
             parser.instantiate(parser.parse_args([option]))
+
+
+def test_every_class_with_bounded_fields_checks_them() -> None:
+    """So tests of single classes are left to checks of their own."""
+    for module in walk_packages(lit_lul.__path__, "lit_lul."):
+        if module.name != "lit_lul.__main__":
+            for kind in vars(import_module(module.name)).values():
+                bounded = is_dataclass(kind) and any(
+                    isinstance(bounds, Bounds | Length)
+                    for hint in get_type_hints(kind, include_extras=True).values()
+                    for bounds in getattr(hint, "__metadata__", ())
+                )
+                by_source = kind is WeightSchedule  # which says whose weight it is
+                assert not bounded or by_source or issubclass(kind, Checked), kind

@@ -62,7 +62,3 @@ def test_a_configuration_names_one_network() -> None:
     assert ConvNet(196, 5, channels=16).cost > ConvNet(196, 5, channels=8).cost
     with pytest.raises(InvalidInput, match=r"inputs must be 1 × side × side, .* got 195"):
         ConvNets().at(0.5, 195, 5)
-    with pytest.raises(InvalidInput, match="channels must be at least 1, got 0"):
-        ConvNets(channels=0)
-    with pytest.raises(InvalidInput, match="hidden_units must be at least 1, got 0"):
-        LinearHeadMLPs([0])

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import vector_to_parameters
 
-from lit_lul.errors import InvalidInput
 from lit_lul.estimators import Estimator, Outcome, PersistentES, TruncatedBackprop, Truncation
 from lit_lul.estimators.persistent_es import call_at
 from lit_lul.estimators.truncated_backprop import advance, flatten
@@ -284,17 +283,3 @@ def test_call_at_differentiates_with_respect_to_theta() -> None:
     (gradient,) = torch.autograd.grad(loss(theta), theta)
     expected = TruncatedBackprop()(_Balance(), _Distance(), None, truncation).gradient
     torch.testing.assert_close(gradient, expected)
-
-
-@pytest.mark.parametrize(
-    ("settings", "culprit"),
-    [
-        ({"std": float("inf")}, "std must be above 0 and below inf, got inf"),
-        ({"noise": "antithetic"}, "noise must be one of persistent, truncated, episode"),
-    ],
-)
-def test_bad_settings_are_named(settings: dict[str, Any], culprit: str) -> None:
-    with pytest.raises(InvalidInput, match=culprit):
-        PersistentES(**settings)
-    with pytest.raises(InvalidInput, match="score_every must be at least 1, got 0"):
-        TruncatedBackprop(score_every=0)

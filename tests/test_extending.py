@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import lit_lul, metrics
+from conftest import lit_lul, metrics, refused
 from learner_contract import Case, check_learner
 from torch import Tensor
 
@@ -116,11 +116,8 @@ def test_local_rule_and_term(folder: Path) -> None:
         initial = LocalRule(rule.settings).coefficients["all"]
         assert (rule.coefficients["all"] != initial).all()
     del TERMS["oja"]  # as where nothing imports my_term
-    with pytest.raises(
-        InvalidInput, match="population all: unknown oja, expected some of"
-    ) as raised:
+    with refused("population all: unknown oja, expected some of"):
         load_learner(theta)
-    assert "\n" not in str(raised.value)
 
 
 def test_learner(folder: Path) -> None:
@@ -133,9 +130,8 @@ def test_learner(folder: Path) -> None:
         "validate", "--config", "my_rule.yaml", "--ckpt_path", str(theta), *SMALLER, "--held_out={}"
     )
     del LEARNERS["OjaRule"]  # as where nothing imports my_rule
-    with pytest.raises(InvalidInput, match="unknown learner OjaRule") as raised:
+    with refused("unknown learner OjaRule"):
         load_learner(theta)
-    assert "\n" not in str(raised.value)
 
 
 def test_a_learner_of_ones_own_keeps_the_contract(folder: Path, tmp_path: Path) -> None:
@@ -169,9 +165,8 @@ def test_what_is_wrong_with_a_name_is_one_line(
 ) -> None:
     path = folder / "my_rule.yaml"
     path.write_text(path.read_text().replace(before, after))
-    with pytest.raises(InvalidInput, match=message) as raised:
+    with refused(message):
         fit("my_rule.yaml", "--held_out={}")
-    assert "\n" not in str(raised.value)
 
 
 def test_network(folder: Path) -> None:

@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 import torch
 
-from lit_lul.errors import InvalidInput
 from lit_lul.networks.mlp import MLP, MLPParams
 from lit_lul.objectives.few_shot_ridge import PAPER, FewShotRidge
 from lit_lul.objectives.objective import Labelled
@@ -89,18 +88,6 @@ def test_unlabelled_examples_give_the_statistics() -> None:
     inductive = objective(NETWORK, params, labelled._replace(unlabelled_x=rows))
     embedded = FewShotRidge().embed(NETWORK, params, labelled, statistics)
     torch.testing.assert_close(inductive, FewShotRidge().score(*embedded, labelled))
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"ridge": 0.0}, "ridge must be above 0"),
-        ({"batches": "alone"}, "batches must be one of together, apart, unlabelled, got 'alone'"),
-    ],
-)
-def test_bad_settings_are_named(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(InvalidInput, match=message):
-        FewShotRidge(**settings)
 
 
 @pytest.mark.parametrize("form", [{}, PAPER])

@@ -240,14 +240,6 @@ def test_what_cannot_be_is_named() -> None:
     with pytest.raises(InvalidInput, match="MAML: expected batches with targets"):
         learner.step(learner.network, learner.start(learner.network, 1, torch.Generator()),
                      Batch(torch.rand(1, 4, SIDE**2, dtype=torch.float64)))  # fmt: skip
-    with pytest.raises(InvalidInput, match=r"network must be one of ConvNet, .*, got 'MLP'"):
-        MAMLSettings(network="MLP")  # type: ignore[arg-type]
-    with pytest.raises(InvalidInput, match=r"inner_rate must be above 0, got 0\.0"):
-        MAMLSettings(inner_rate=0.0)
-    with pytest.raises(
-        InvalidInput, match="loss must be one of cross_entropy, squared_error, got 'hinge'"
-    ):
-        MAMLSettings(loss="hinge")  # type: ignore[arg-type]
     given = truncation(learner)
     carry = TruncatedBackprop()(learner, CrossEntropy(), None, given).carry
     with pytest.raises(InvalidInput, match=r"data\.problem_length must not exceed"):

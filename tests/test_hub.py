@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from conftest import lit_lul
+from conftest import lit_lul, refused
 from hub_server import Hub, hub_server
 from huggingface_hub import constants
 from safetensors.torch import save
@@ -123,17 +123,15 @@ def test_what_cannot_be_fetched_is_one_line(hub: Hub, reference: str, message: s
     hub.commit("lab/empty", {"pytorch_model.bin": b"pickle"})
     hub.commit("lab/model", {"theta.safetensors": save({"w": torch.zeros(2)})})
     hub.commit("lab/broken", {"theta.safetensors": b"no safetensors"})
-    with pytest.raises(InvalidInput, match=message) as raised:
+    with refused(message):
         load_rule(reference)
-    assert "\n" not in str(raised.value)
 
 
 @pytest.mark.usefixtures("hub")
 def test_a_hub_out_of_reach_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(InvalidInput, match=r"lab/own: .*cannot be reached") as raised:
+    with refused(r"lab/own: .*cannot be reached"):
         load_rule("lab/own")
-    assert "\n" not in str(raised.value)
 
 
 def test_a_missing_extra_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,9 +159,8 @@ def test_a_card_that_lacks_something_is_not_published(
     path.with_suffix(".md").unlink()
     if card is not None:
         path.with_suffix(".md").write_text(card)
-    with pytest.raises(InvalidInput, match=message) as raised:
+    with refused(message):
         push_rule(path, "lab/own")
-    assert "\n" not in str(raised.value)
     assert hub.repositories == {}
 
 
@@ -171,7 +168,6 @@ def test_what_is_no_rule_or_not_allowed_is_not_published(hub: Hub) -> None:
     Path("model.safetensors").write_bytes(save({"w": torch.zeros(2)}))
     with pytest.raises(InvalidInput, match=r"model\.safetensors: expected a safetensors file"):
         push_rule("model.safetensors", "lab/own", PRETRAINED / "small.md")
-    with pytest.raises(InvalidInput, match=r"closed/own: cannot be published \(.*403") as raised:
+    with refused(r"closed/own: cannot be published \(.*403"):
         push_rule("small", "closed/own")
-    assert "\n" not in str(raised.value)
     assert hub.repositories == {}

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import lit_lul
+from conftest import lit_lul, refused
 from numpy.typing import NDArray
 
 from lit_lul import InvalidInput, UnsupervisedUpdate, UpdateSettings, load_rule
@@ -133,26 +133,25 @@ def test_what_is_no_whole_checkpoint_is_one_line(checkpoint: Path) -> None:
     index, data = (checkpoint.with_name(checkpoint.name + suffix) for suffix in SUFFIXES)
     whole = {path: path.read_bytes() for path in (index, data)}
 
-    def refused(message: str, output: str = "rule.safetensors") -> None:
-        with pytest.raises(InvalidInput, match=message) as raised:
+    def check(message: str, output: str = "rule.safetensors") -> None:
+        with refused(message):
             lit_lul("import", str(checkpoint), output)
-        assert "\n" not in str(raised.value)
         assert not Path(output).exists()
         for path, content in whole.items():
             path.write_bytes(content)
 
-    refused("expected a name with the suffix .safetensors", "rule.ckpt")
+    check("expected a name with the suffix .safetensors", "rule.ckpt")
     index.unlink()
-    refused(r"\.index: expected the index of a TensorFlow checkpoint$")
+    check(r"\.index: expected the index of a TensorFlow checkpoint$")
     index.unlink()
     checkpoint.write_bytes(b"all in one file")
-    refused("a checkpoint of version 1 is not read")
+    check("a checkpoint of version 1 is not read")
     data.unlink()
-    refused("expected a TensorFlow checkpoint .*No such file")
+    check("expected a TensorFlow checkpoint .*No such file")
     for path, content in whole.items():
         for length in (0, 1, 47, len(content) // 2):
             path.write_bytes(content[:length])
-            refused("expected a whole TensorFlow checkpoint of version 2")
+            check("expected a whole TensorFlow checkpoint of version 2")
         for at in range(3, len(content) - 160, 997):
             path.write_bytes(content[:at] + bytes([content[at] ^ 8]) + content[at + 1 :])
-            refused("is damaged")
+            check("is damaged")

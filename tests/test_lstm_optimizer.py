@@ -126,18 +126,6 @@ def test_labels_are_needed() -> None:
         learner.step(Linear(2, 1), state, Batch(torch.zeros(1, 3, 2)))
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"loss": "hinge"}, "loss must be one of"),
-        ({"layers": 0}, "layers must be at least 1, got 0"),
-    ],
-)
-def test_invalid_settings_are_named(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(InvalidInput, match=message):
-        LSTMSettings(**settings)
-
-
 def test_the_optimizer_of_a_module_does_the_step_of_the_learner() -> None:
     learner, problem = make_learner(), truncation()
     network = problem.network

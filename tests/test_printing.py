@@ -128,7 +128,6 @@ def test_shares_of_both_kinds_of_print() -> None:
     assert len(draw["tasks"]) / 4000 == pytest.approx(0.55, abs=0.03)
     assert draw["filled"].sum() / 4000 == pytest.approx(0.3, abs=0.03)
     assert INK[0] <= draw["ink"].min() < 0.21 and 0.89 < draw["ink"].max() <= INK[1]
-    assert Printing(0, 0).sample_task(tasks_of(flat()), np.random.default_rng(0)) is None
 
 
 def test_other_tasks_stay_as_they_are() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import refused
 from numpy.typing import NDArray
 
 from lit_lul.apply.rows import load_rows
@@ -112,9 +113,8 @@ def test_bad_rows_are_named(
     if name.endswith("parquet"):
         pytest.importorskip("pyarrow")
     write(tmp_path / name)
-    with pytest.raises(InvalidInput, match=rf"rows\.\w+: .*{culprit}") as raised:
+    with refused(rf"rows\.\w+: .*{culprit}"):
         load_rows(tmp_path / name)
-    assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize("spoil", [lambda b: b[:-40], lambda b: b.replace(b"}", b" ", 1)])
@@ -130,9 +130,8 @@ def test_truncated_tables_are_named(tmp_path: Path) -> None:
     path = tmp_path / "rows.parquet"
     write_parquet(path, {"a": ROWS[:, 0]})
     path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(InvalidInput, match=r"rows\.parquet: expected a whole") as raised:
+    with refused(r"rows\.parquet: expected a whole"):
         load_rows(path)
-    assert "\n" not in str(raised.value)
 
 
 def test_missing_pyarrow_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
-"""Every sweep that ships: its command lines are valid, its values arrive, its metric is logged."""
+"""Sweeps: each that ships is valid and logs its metric; what the command runs and refuses."""
 
 import csv
+import json
 from collections.abc import Iterator
 from math import isfinite, sqrt
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 import torch
 import wandb
 import yaml
-from conftest import lit_lul
+from conftest import Ready, lit_lul, refused
 from real_data import real_data
 from test_configs import CONFIGS, IN_COLOUR, SMALLER
 from wandb.sdk.launch.sweeps.utils import (
@@ -19,10 +20,10 @@ from wandb.sdk.launch.sweeps.utils import (
     load_sweep_config,
 )
 
-from lit_lul.cli import LitLulCLI
 from lit_lul.errors import InvalidInput
 from lit_lul.files.configs import with_bases
 from lit_lul.learners import UpdateSettings
+from lit_lul.sweep import make_runs, read_sweep
 from lit_lul.training.metrics import FamilyMeans
 
 SWEEPS = sorted((Path(__file__).parents[1] / "sweeps").glob("*.yaml"))
@@ -68,29 +69,12 @@ def command_line(sweep: dict[str, Any], sample: dict[str, Any]) -> list[str]:
     return words[4:]
 
 
-class Ready(Exception):
-    """A command line whose run would start now."""
-
-    def __init__(self, cli: LitLulCLI) -> None:
-        self.cli = cli
-
-
 @pytest.fixture
 def in_repository(run_folder: Path) -> Path:
     """A working directory in which `configs/` and `sweeps/` are found."""
     for folder in (CONFIGS, CONFIGS.parent / "sweeps"):
         (run_folder / folder.name).symlink_to(folder)
     return run_folder
-
-
-@pytest.fixture
-def until_ready(in_repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The command line does everything but the run."""
-
-    def stop(cli: LitLulCLI) -> None:
-        raise Ready(cli)
-
-    monkeypatch.setattr(LitLulCLI, "before_fit", stop, raising=False)
 
 
 def check(sweep: dict[str, Any]) -> None:
@@ -145,13 +129,13 @@ def test_form_of_the_file(path: Path) -> None:
     assert "configs/sweep.yaml" in sweep["command"]
 
 
-@pytest.mark.usefixtures("until_ready")
+@pytest.mark.usefixtures("in_repository", "until_ready")
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
 def test_sampled_commands_are_valid(path: Path) -> None:
     check(load(path))
 
 
-@pytest.mark.usefixtures("until_ready")
+@pytest.mark.usefixtures("in_repository", "until_ready")
 @pytest.mark.parametrize(
     ("name", "value", "culprit"),
     [
@@ -226,3 +210,104 @@ def test_the_mean_over_families_does_not_depend_on_their_shares() -> None:
     assert float(means[0]["families"]) == pytest.approx(0.4)
     assert float(means[1]["families"]) == pytest.approx(0.4)
     assert float(means[0][""]) != pytest.approx(float(means[1][""]))
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+values = dict(word[2:].split("=", 1) for word in sys.argv[1:])
+logger = values["trainer.logger"]
+name = logger.partition('"name": "')[2].partition('"')[0]
+root = Path(logger.partition('"save_dir": "')[2].partition('"')[0])
+with open("calls", "a") as file:
+    file.write(values["x"] + values["y"] + "\\n")
+if values["x"] == "3" and not Path("repaired").exists():
+    sys.exit("no threes")
+folder = root / name / "version_0"
+folder.mkdir(parents=True, exist_ok=True)
+(folder / "metrics.csv").write_text(f"step,val/accuracy\\n1,0.25\\n2,\\n3,0.{values['x']}\\n")
+"""
+"""A run that needs no time."""
+
+
+def write_grid(**changes: object) -> None:
+    content = {
+        "command": ["${env}", "${interpreter}", "run.py", "${args}"],
+        "method": "grid",
+        "metric": {"name": "val/accuracy", "goal": "maximize"},
+        "parameters": {"x": {"values": [2, 3]}, "y": {"values": ["a", [4, 5]]}},
+    }
+    Path("sweep.yaml").write_text(yaml.safe_dump(content | changes))
+
+
+@pytest.fixture
+def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("run.py").write_text(SCRIPT)
+    write_grid()
+
+
+def calls() -> list[str]:
+    return Path("calls").read_text().split("\n")[:-1]
+
+
+@pytest.mark.usefixtures("script")
+def test_a_grid_runs_once_and_failed_runs_are_named_and_run_again(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(InvalidInput, match=r"^2 of 4 runs failed: .*002-3-a/output.txt"):
+        lit_lul("sweep", "sweep.yaml", "--out", "out")
+    assert "000-2-a: val/accuracy 0.200" in capsys.readouterr().err
+    assert calls() == ["2a", "2[4, 5]", "3a", "3[4, 5]"]
+    assert Path("out/002-3-a/output.txt").read_text() == "no threes\n"
+    Path("repaired").touch()
+    lit_lul("sweep", "sweep.yaml", "--out", "out")
+    assert calls()[4:] == ["3a", "3[4, 5]"]
+    lit_lul("sweep", "sweep.yaml", "--out", "out")
+    assert len(calls()) == 6
+    run = json.loads(Path("out/000-2-a/run.json").read_text())
+    assert run["values"] == {"x": 2, "y": "a"}
+    assert run["metrics"] == {"step": 3, "val/accuracy": 0.2}
+
+
+@pytest.mark.usefixtures("script")
+def test_random_draws_are_the_same_every_time() -> None:
+    parameters = {
+        "x": {"distribution": "uniform", "min": 1, "max": 2},
+        "y": {"distribution": "log_uniform_values", "min": 1.0e-4, "max": 1.0},
+        "z": {"values": ["a", "b"]},
+    }
+    write_grid(method="random", run_cap=40, parameters=parameters)
+    content = read_sweep(Path("sweep.yaml"))
+    runs, again = (list(make_runs(Path("sweep.yaml"), content, Path("out"))) for _ in range(2))
+    assert runs == again
+    values = [run.values for run in runs]
+    assert len({run.folder for run in runs}) == 40
+    assert all(1 <= v["x"] <= 2 and 1e-4 <= v["y"] <= 1 for v in values)
+    assert 8 < sum(v["y"] < 1e-2 for v in values) < 32
+    assert {v["z"] for v in values} == {"a", "b"}
+
+
+@pytest.mark.usefixtures("script")
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"method": "bayes"}, "method bayes: expected grid or random"),
+        ({"parameters": None}, "expected a sweep with a parameters"),
+        ({"parameters": {"x": {"min": 1, "max": 2}}}, "parameter x: expected a list of values"),
+        ({"method": "random"}, "expected run_cap"),
+        (
+            {"method": "random", "run_cap": 1, "parameters": {"x": {"distribution": "beta"}}},
+            "distribution beta: expected uniform",
+        ),
+        (
+            {"method": "random", "run_cap": 1, "parameters": {"x": {"distribution": "uniform"}}},
+            "expected min and max",
+        ),
+    ],
+)
+def test_what_cannot_run_is_one_line(changes: dict[str, object], message: str) -> None:
+    write_grid(**changes)
+    with refused(message):
+        lit_lul("sweep", "sweep.yaml", "--out", "out")
+    assert not Path("out").exists()

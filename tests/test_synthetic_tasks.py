@@ -115,7 +115,6 @@ def test_classes_have_their_frequencies() -> None:
 @pytest.mark.parametrize(
     ("make", "named"),
     [
-        (lambda: SyntheticTasks(inputs=[1]), "inputs must be at least 2, got 1"),
         (lambda: SyntheticTasks(ways=(5, 3)), r"\[5, 3\]"),
         (lambda: Sizes(batch_size=(8, 4)), r"\[8, 4\]"),
     ],

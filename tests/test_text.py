@@ -1,13 +1,14 @@
 """Texts as bags of words: the vocabulary, the encoding, the cache, and errors."""
 
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import datasets
 import pytest
 import torch
+from conftest import refused
 from datasets import Dataset
 
 from lit_lul.data import text
@@ -113,71 +114,53 @@ def test_second_load_reads_the_cache(root: Path, monkeypatch: pytest.MonkeyPatch
             load(root, split, words)
 
 
-def refusal(source: TextSource, root: Path, split: str = "train") -> str:
-    with pytest.raises(InvalidInput) as caught:
-        load_word_bags(source, split, str(root))
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
-
-
-def test_no_words_are_refused() -> None:
-    with pytest.raises(InvalidInput, match="words must be at least 1, got 0"):
-        TextSource(NAME, words=0)
-
-
-def test_fewer_words_than_asked_for(root: Path) -> None:
-    assert "words 8: must be at most 7, " in refusal(TextSource(NAME, words=8), root)
-
-
-def test_unknown_split(root: Path) -> None:
-    message = refusal(TextSource(NAME, words=6), root, "valid")
-    assert re.search(f"{NAME}.*split 'valid'.*'train', 'test'", message)
+@pytest.mark.parametrize(
+    ("settings", "split", "message"),
+    [
+        ({"words": 8}, "train", "words 8: must be at most 7, "),
+        ({}, "valid", f"{NAME}.*split 'valid'.*'train', 'test'"),
+        ({"text_column": "review"}, "train", f"{NAME}.*no column 'review'.*'text', 'label'"),
+        ({"label_column": "review"}, "train", f"{NAME}.*no column 'review'.*'text', 'label'"),
+        ({"text_column": "label"}, "train", "row 0: column 'label' must hold str, not 1"),
+        ({"label_column": "text"}, "train", "row 0: column 'text' must hold int, not .Good film"),
+        (
+            {"dataset": "someone/else"},
+            "train",
+            "'someone/else'.*connect to the network.*/someone/else .*DATA",
+        ),
+    ],
+)
+def test_refusals_are_one_line(
+    root: Path, settings: dict[str, Any], split: str, message: str
+) -> None:
+    given: dict[str, Any] = {"dataset": NAME, "words": 6}
+    asked = TextSource(**given | settings)
+    with refused(message):
+        load_word_bags(asked, split, str(root))
 
 
 def test_no_training_split(root: Path) -> None:
     (root / NAME / "train.parquet").unlink()
-    assert "split 'train'" in refusal(TextSource(NAME, words=6), root, "test")
-
-
-@pytest.mark.parametrize("column", ["text_column", "label_column"])
-def test_missing_column(root: Path, column: str) -> None:
-    message = refusal(TextSource(NAME, words=6, **{column: "review"}), root)
-    assert re.search(f"{NAME}.*no column 'review'.*'text', 'label'", message)
-
-
-def test_texts_that_are_no_strings(root: Path) -> None:
-    message = refusal(TextSource(NAME, text_column="label", words=6), root)
-    assert re.search("row 0: column 'label' must hold str, not 1", message)
+    with pytest.raises(InvalidInput, match="split 'train'"):
+        load(root, "test")
 
 
 def test_missing_text(root: Path) -> None:
     write(root / NAME, "train", {"text": ["a b c", None], "label": [0, 1]})
-    message = refusal(TextSource(NAME), root)
-    assert re.search("row 1: column 'text' must hold str, not None", message)
-
-
-def test_labels_that_are_no_integers(root: Path) -> None:
-    message = refusal(TextSource(NAME, label_column="text", words=6), root)
-    assert re.search("row 0: column 'text' must hold int, not .Good film", message)
+    with pytest.raises(InvalidInput, match="row 1: column 'text' must hold str, not None"):
+        load(root)
 
 
 def test_unreadable_parquet(root: Path) -> None:
     path = root / NAME / "test.parquet"
     path.write_bytes(path.read_bytes()[:-9])
-    message = refusal(TextSource(NAME, words=6), root)
-    assert NAME in message and str(path.parent) in message and "not a parquet file" in message
-
-
-def test_offline_with_nothing_cached(root: Path) -> None:
-    message = refusal(TextSource("someone/else"), root)
-    assert "'someone/else'" in message
-    assert str(root / "someone/else") in message
-    assert "connect to the network" in message and "LIT_LUL_DATA" in message
+    with pytest.raises(InvalidInput, match=rf"{NAME}.*{path.parent}.*not a parquet file"):
+        load(root)
 
 
 def test_library_is_needed_only_to_build(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     load(root)
     monkeypatch.setitem(sys.modules, "datasets", None)
     load(root)
-    assert "pip install 'lit-lul[data]'" in refusal(TextSource(NAME, words=5), root)
+    with pytest.raises(InvalidInput, match=r"pip install 'lit-lul\[data\]'"):
+        load(root, words=5)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import refused
 from safetensors.torch import save_file
 
 from lit_lul.errors import InvalidInput
@@ -178,6 +179,5 @@ def test_a_broken_phi_is_one_line(
     save_phi(params, NETWORK, path, NETWORK.statistics(params, torch.rand(1, 9, 5)))
     tensors, found = read_tensors(path, "lit_lul phi 2")
     save_file({k: v for k, v in tensors.items() if k != removed}, path, found | metadata)
-    with pytest.raises(InvalidInput, match=message) as raised:
+    with refused(message):
         load_phi(path)
-    assert "\n" not in str(raised.value)

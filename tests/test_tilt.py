@@ -100,7 +100,6 @@ def test_every_task_draws_its_exponent(images: ImageSet) -> None:
     exponent = task["gain"][:, 0, 1].log2()  # one cycle per image
     assert len(exponent.unique()) == 40
     assert -1.5 <= exponent.min() < -1.4 and -0.6 < exponent.max() <= -0.5
-    assert Tilt((0, 0)).sample_task(tasks_of(images, 40), np.random.default_rng(0)) is None
 
 
 def test_overlaid_tasks_are_left_alone(images: ImageSet) -> None:

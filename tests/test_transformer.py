@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 import small_tables
 import torch
+from conftest import refused
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 from sklearn.base import clone
 from sklearn.preprocessing import MinMaxScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -188,27 +188,11 @@ def test_tables_go_in_and_come_out() -> None:
         transformer.transform(table[list("bacdefg")])
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf, None])
-def test_missing_and_infinite_values_are_refused(bad: float | None) -> None:
-    rows = ROWS.astype(object)
-    rows[2, 3] = bad
-    with pytest.raises(ValueError, match=r"Input X contains (NaN|infinity)"):
-        tiny().fit(rows)
-    with pytest.raises(ValueError, match=r"Input X contains (NaN|infinity)"):
-        tiny().fit(ROWS).transform(rows)
-
-
-def test_sparse_rows_are_refused() -> None:
-    with pytest.raises(TypeError, match="Sparse data was passed"):
-        tiny().fit(csr_array(ROWS))
-
-
 @pytest.mark.parametrize(
     ("changes", "culprit"),
     [
         ({"layers": "hidden"}, "layers must be one of embedding, all, got 'hidden'"),
         ({"scale": "standard"}, "scale must be one of minmax, global or null, got 'standard'"),
-        ({"n_networks": 0}, "n_networks must be at least 1, got 0"),
         ({"batch_size": 1}, "batch_size 1: expected 2"),
         ({"inner_steps": -1}, "inner_steps -1"),
         ({"hidden_units": (0,)}, "sizes"),
@@ -220,9 +204,8 @@ def test_sparse_rows_are_refused() -> None:
     ],
 )
 def test_bad_parameters_are_named(changes: dict[str, Any], culprit: str) -> None:
-    with pytest.raises(InvalidInput, match=culprit) as raised:
+    with refused(culprit):
         tiny(**changes).fit(ROWS)
-    assert "\n" not in str(raised.value)
 
 
 def test_a_learner_is_taken_and_left_as_it_is() -> None:

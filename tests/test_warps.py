@@ -79,11 +79,9 @@ def test_placement_has_its_shares_and_bounds() -> None:
     assert not angle[~shifted].any() and not x[~shifted].any()
 
 
-def test_placement_of_no_task_is_none() -> None:
-    rng = np.random.default_rng(0)
-    assert Placement(turned=0, shifted=0).sample_task(tasks_of(50), rng) is None
+def test_shifts_alone_have_no_targets() -> None:
     transform = Placement(turned=0, shifted=1)
-    task = transform.sample_task(tasks_of(2), rng)
+    task = transform.sample_task(tasks_of(2), np.random.default_rng(0))
     assert transform.targets(task, transform.sample_examples(task, (2, 3), generator())) is None
 
 
@@ -114,14 +112,13 @@ def test_every_image_is_distorted_its_own_way() -> None:
     entries = transform.sample_examples(task, (2, 50), generator())
     assert len(entries.unique()) == entries.numel()
     assert -0.3 <= entries.min() < -0.29 and 0.29 < entries.max() <= 0.3
-    assert Distortion(0).sample_task(tasks_of(2), np.random.default_rng(0)) is None
 
 
-def displacements(largest: list[float], seed: int = 0) -> Tensor:
+def displacements(largest: list[float]) -> Tensor:
     """Shifts of an elastic deformation, in shares of the side, (2, T, 50, 2, side, side)."""
     transform, shape = Elastic(LARGEST), (2, len(largest), 50)
     bounds = torch.tensor(largest)
-    examples = transform.sample_examples(bounds, shape, generator(seed))
+    examples = transform.sample_examples(bounds, shape, generator())
     moved = transform.geometry(bounds, examples, SIDE).displacement
     assert moved is not None
     in_shares: Tensor = moved.unflatten(0, shape) / 2
@@ -135,8 +132,6 @@ def test_elastic_displacements_are_as_large_as_asked_for() -> None:
     for task, largest in ((1, 0.05), (2, 0.15)):
         corners = moved[:, task, ..., :: SIDE - 1, :: SIDE - 1].abs()
         assert 0.9 * largest < corners.max() <= largest * (1 + 1e-5)
-    assert torch.equal(moved, displacements([0.0, 0.05, 0.15]))
-    assert not torch.equal(moved, displacements([0.0, 0.05, 0.15], seed=1))
 
 
 def test_elastic_images_hardly_fold() -> None:
@@ -153,7 +148,6 @@ def test_every_task_bends_as_far_as_it_draws() -> None:
     bounds = Elastic(0.15).sample_task(tasks_of(500), np.random.default_rng(0))
     assert bounds is not None and len(bounds.unique()) == 500
     assert 0 <= bounds.min() < 0.01 and 0.14 < bounds.max() <= 0.15
-    assert Elastic(0).sample_task(tasks_of(2), np.random.default_rng(0)) is None
 
 
 def split_field() -> Geometry:
