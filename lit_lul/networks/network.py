@@ -129,11 +129,7 @@ class RowNetwork(Network):
 
 
 def check_order(name: str, bounds: tuple[int, int]) -> None:
-    """Check that a lower bound is at most the upper one.
-
-    Raises:
-        InvalidInput: if not.
-    """
+    """Check that a lower bound is at most the upper one."""
     if bounds[0] > bounds[1]:
         raise InvalidInput(f"{name}[0] must be at most {name}[1], got {bounds[0]} and {bounds[1]}")
 
