@@ -117,7 +117,7 @@ def test_the_page_has_every_method_and_what_is_missing(
     }
     monkeypatch.setattr("studies.baselines.baselines.GROUPS", some)
     write_rule(Path("mine.safetensors"), seed=5)
-    shared = {"inner_steps": 1, "points": 1, "labels_per_class": 3, "draws": 2}
+    shared: dict[str, Any] = {"inner_steps": 1, "points": 1, "labels_per_class": 3, "draws": 2}
     shared |= {"networks": {"class_path": "MLPs", "init_args": {"hidden_layers": [1, 1]}}}
     absent = {"absent": {"images": {"dataset": "nobody/nothing"}}}
     halves = {"development": {"digits": {"dataset": "digits"}}, "report": absent}
