@@ -115,8 +115,8 @@ def test_classes_have_their_frequencies() -> None:
 @pytest.mark.parametrize(
     ("make", "named"),
     [
-        (lambda: SyntheticTasks(ways=(5, 3)), r"\[5, 3\]"),
-        (lambda: Sizes(batch_size=(8, 4)), r"\[8, 4\]"),
+        (lambda: SyntheticTasks(ways=(5, 3)), r"\(5, 3\)"),
+        (lambda: Sizes(batch_size=(8, 4)), r"\(8, 4\)"),
     ],
 )
 def test_bad_settings_are_named(make, named: str) -> None:  # type: ignore[no-untyped-def]
