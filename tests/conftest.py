@@ -178,6 +178,15 @@ def refused(message: str) -> Iterator[None]:
     assert "\n" not in str(raised.value)
 
 
+def without_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no request go to the hub; its client reads the environment only when it is imported."""
+    import datasets
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+
+
 def lit_lul(*args: str) -> None:
     """Run the command line in this process."""
     main(list(args))

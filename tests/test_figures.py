@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import lit_lul
+from conftest import lit_lul, without_hub
 
 from lit_lul.errors import InvalidInput
 from lit_lul.evaluation.curve import roll_out_draws
@@ -74,7 +74,7 @@ def orders_in(folder: str) -> Any:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A rule, a configuration, and a run of four outer steps that kept θ; the hub is not asked."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    without_hub(monkeypatch)
     write_rule(Path("mine.safetensors"), seed=5)
     for step in (2, 4):
         write_rule(Path(f"run/checkpoints/mean_theta_{step:06}.safetensors"), seed=step)

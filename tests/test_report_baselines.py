@@ -7,7 +7,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import torch
-from conftest import lit_lul
+from conftest import lit_lul, without_hub
 from omegaconf import OmegaConf
 from test_configs import CONFIGS
 from test_suite import write_rule
@@ -109,7 +109,7 @@ def test_the_page_has_every_method_and_what_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    without_hub(monkeypatch)
     names = ("raw inputs", "label spreading", RANDOM_EMBEDDING)
     some = {
         group: {name: one for name, one in named.items() if name in names}

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import lit_lul
+from conftest import lit_lul, without_hub
 
 from lit_lul.errors import InvalidInput
 from studies.optimizers import INITIAL, LEARNED, TUNED, below, holds
@@ -34,7 +34,7 @@ problems:
 def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory with a small study."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    without_hub(monkeypatch)
     Path("study.yaml").write_text(STUDY)
     return tmp_path
 

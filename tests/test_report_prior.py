@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from conftest import lit_lul
+from conftest import lit_lul, without_hub
 
 from lit_lul.errors import InvalidInput
 
@@ -12,7 +12,7 @@ def test_worlds_and_datasets_have_a_profile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    without_hub(monkeypatch)
     Path("suite.yaml").write_text(
         "shared: {draws: 2, labels_per_class: 3, tests_per_class: 5, probes: [ridge]}\n"
         "development:\n"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import lit_lul
+from conftest import lit_lul, without_hub
 from omegaconf import OmegaConf
 from test_configs import CONFIGS, HELD_OUT
 
@@ -64,7 +64,7 @@ def write_results(**changes: Any) -> None:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A working directory with a rule and configurations; the hub is not asked."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    without_hub(monkeypatch)
     write_rule(Path("mine.safetensors"), seed=5)
     write_results()
     config = {
