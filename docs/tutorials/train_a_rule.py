@@ -2,7 +2,7 @@
 # # Train a rule and watch it
 #
 # Meta-training starts with a rule that does not work and improves it, by letting it train many small networks. The full run takes
-# about five minutes on two CPU cores and needs no data:
+# about nine minutes of one CPU core and needs no data:
 #
 # ```sh
 # lit-lul fit --config quickstart.yaml
