@@ -53,6 +53,7 @@ def test_what_ships_beats_principal_components(name: str, dataset: str, gain: fl
     assert end > start + gain
 
 
+@pytest.mark.slow
 def test_a_short_fit_beats_its_initial_theta(run_folder: Path) -> None:
     options = ["--trainer.max_steps=40", "--trainer.limit_val_batches=0"]
     curve = ["every_n_outer_steps=40", "inner_steps=20", "points=1", "draws=6"]

@@ -67,6 +67,7 @@ def check_close(one: Path, other: Path) -> None:
         torch.testing.assert_close(tensor, end_of(other)[name], rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_two_ranks_are_one_process_with_their_cohorts(
     run_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -111,6 +112,7 @@ def test_two_ranks_are_one_process_with_their_cohorts(
     check_close(log_folder(run_folder, 3), log_folder(run_folder, 2))
 
 
+@pytest.mark.slow
 def test_two_ranks_take_the_rounds_of_one_process(
     run_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

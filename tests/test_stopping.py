@@ -66,6 +66,7 @@ def check_stopped(folder: Path, number: signal.Signals, errors: str) -> int:
     return int(saved)
 
 
+@pytest.mark.slow
 def test_signals_save_and_stop(run_folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     stopped = log_folder(run_folder)
     run = subprocess.Popen(

@@ -133,6 +133,7 @@ def test_theta_of_another_class_is_refused(last: Path) -> None:
         lit_lul("validate", "--config", str(CONFIGS / "hebbian.yaml"), "--ckpt_path", theta)
 
 
+@pytest.mark.slow
 def test_compiled_run_with_bf16_hidden_states(run_folder: Path, finished: Finished) -> None:
     options = ["--model.compile=true", "--trainer.precision=bf16-mixed", "--trainer.max_steps=1"]
     lit_lul(*FIT, *options)
