@@ -85,7 +85,7 @@ class CompetitiveNetwork(Checked, RowNetwork):
     """E."""
     prototypes: PositiveInt
     """K."""
-    readout: ClassVar[Readout] = Readout.LAYERS  # type: ignore[misc]
+    readout: ClassVar[Readout] = Readout.LAYERS  # type: ignore[misc]  # a field of other networks
 
     @property
     def sizes(self) -> tuple[int, ...]:  # type: ignore[override]  # derived from the others
